@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Events for `waggle trace` and for the user-space half. Nothing is written while nobody listens. */
+#pragma once
+
+#include "bpf/ac_maps.bpf.h"
+
+static __always_inline void ac_fill_addrs(__u64 sk_addr, __u32 *local, __u32 *remote, __u16 *local_port,
+					  __u16 *remote_port, __u16 *family, __u32 *netns)
+{
+	struct sock *sk = (struct sock *)sk_addr;
+
+	*family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	*local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	*remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	*netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (*family == AF_INET6) {
+		bpf_core_read(local, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(remote, 16, &sk->__sk_common.skc_v6_daddr);
+	} else {
+		local[0] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+		remote[0] = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	}
+}
+
+static __always_inline struct ac_event *ac_event_new(enum ac_event_type type)
+{
+	struct ac_event *e = bpf_ringbuf_reserve(&ac_events, sizeof(*e), 0);
+
+	if (!e) {
+		ac_count(AC_STAT_EVENT_LOST);
+		return NULL;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->ns = bpf_ktime_get_ns();
+	e->type = type;
+	return e;
+}
+
+/* An event about one socket; `always` is for those that user space has to act upon. */
+static __always_inline void ac_event_sock(const struct ac_sock *st, enum ac_event_type type, enum ac_why why,
+					  bool always)
+{
+	struct ac_ctl *ctl = ac_ctl_get();
+	struct ac_event *e;
+
+	if (!ctl || !(ctl->trace || always))
+		return;
+	e = ac_event_new(type);
+	if (!e)
+		return;
+	e->why = why;
+	e->cookie = st->cookie;
+	e->peer_cookie = st->peer_cookie;
+	e->exe = st->exe;
+	e->is_server = st->is_server;
+	e->joined_bytes = st->joined_bytes;
+	e->tcp_bytes = st->tcp_bytes;
+	ac_fill_addrs(st->self, e->local_addr, e->remote_addr, &e->local_port, &e->remote_port, &e->family, &e->netns);
+	bpf_ringbuf_submit(e, 0);
+}
+
+static __always_inline void ac_event_learned(const struct ac_exe_key *key, const struct ac_exe *exe)
+{
+	struct ac_event *e = ac_event_new(AC_EVENT_LEARNED);
+
+	if (!e)
+		return;
+	e->exe = *key;
+	e->exe_state = exe->state;
+	__builtin_memcpy(e->comm, exe->comm, sizeof(e->comm));
+	bpf_ringbuf_submit(e, 0);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The accelerator's maps, all of them: who writes, who reads, when entries die, why the size. */
+#pragma once
+
+#include "abi/accel.h"
+#include "bpf/kernel.bpf.h"
+
+/*
+ * The joined sockets, by cookie: a cookie is never used twice while the machine is up, so an entry can
+ * never stand for another socket. Written at ESTABLISHED and by ac_move; the kernel removes a socket when
+ * it is closed. The size is set at load (--max-sockets).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, 1 << 18);
+	__type(key, __u64);
+	__type(value, __u64);
+} ac_socks SEC(".maps");
+
+/* What is known of each socket with a local peer; dies with the socket. Written under the socket's lock. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct ac_sock);
+} ac_sk SEC(".maps");
+
+/*
+ * Handshakes in flight, by sequence numbers: made before the SYN-ACK leaves, consumed when the server's
+ * side is established. An LRU, because a client may never answer; what it loses is counted (pend_lost).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 16);
+	__type(key, struct ac_key);
+	__type(value, struct ac_pend);
+} ac_pend SEC(".maps");
+
+/* The server of a client that has not sent yet; the client's first send consumes it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 17);
+	__type(key, __u64);
+	__type(value, struct ac_peer);
+} ac_peers SEC(".maps");
+
+/* The executable behind each listener, by cookie: from listen(2), and from a walk at start; and its habits. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u64);
+	__type(value, struct ac_listener);
+} ac_listen SEC(".maps");
+
+/* What was learned of executables. Entries stay: user space keeps them across restarts. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1 << 14);
+	__type(key, struct ac_exe_key);
+	__type(value, struct ac_exe);
+} ac_exes SEC(".maps");
+
+/*
+ * Joined sockets that must not be sent to directly any more, by cookie, with the reason (enum ac_why): they are
+ * to leave. Looked at by senders only if ac_ctl.odd. ac_move deletes what it has settled.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, __u64);
+	__type(value, __u32);
+} ac_odd SEC(".maps");
+
+/*
+ * Sockets that are to be joined late, by cookie, with enum ac_ready_state. User space removes AC_READY after each
+ * walk; AC_READY_ALONE stays until the socket is joined, or nobody waits any more.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 20);
+	__type(key, __u64);
+	__type(value, __u32);
+} ac_ready SEC(".maps");
+
+/*
+ * Network namespaces in which sockets of ours were seen, by inode number: where walks of ac_move have to go. An
+ * entry is made again by the next connection if it was evicted.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, __u32);
+	__type(value, __u32);
+} ac_spaces SEC(".maps");
+
+/* AC_PORT_* by port number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, AC_PORTS);
+	__type(key, __u32);
+	__type(value, __u8);
+} ac_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ac_ctl);
+} ac_ctl SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, _AC_STAT_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} ac_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} ac_events SEC(".maps");
+
+static __always_inline struct ac_ctl *ac_ctl_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ac_ctl, &zero);
+}
+
+static __always_inline void ac_count(enum ac_stat stat)
+{
+	__u32 i = stat;
+	__u64 *n = bpf_map_lookup_elem(&ac_stats, &i);
+
+	if (n)
+		(*n)++;
+}

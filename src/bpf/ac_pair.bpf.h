@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Finding the two ends of one connection.
+ *
+ * At their ESTABLISHED callbacks the ends see (snd_nxt, rcv_nxt) mirrored: 64 bits that only they and the
+ * path between them know. Three steps, in this order on one machine:
+ *
+ *   announce   the listener's side, before the SYN-ACK leaves: both numbers are in the request socket
+ *   client     ACTIVE_ESTABLISHED: finds the announcement, hence knows that its peer is on this machine.
+ *              A miss means a peer elsewhere (or out of scope, or a SYN cookie): the socket is let alone
+ *   server     PASSIVE_ESTABLISHED: finds the client, and the pair is complete
+ *
+ * Works through NAT and namespaces, for IPv4, IPv6 and v4-mapped alike, for addresses play no part. Where
+ * the numbers cannot be relied upon (TCP_REPAIR, two handshakes with the same numbers) nothing is joined.
+ */
+#pragma once
+
+#include "bpf/ac_learn.bpf.h"
+#include "bpf/ac_way.bpf.h"
+
+/* WRITE_HDR_OPT is for ac_lowat_adapt(): no option is ever written. */
+#define AC_JOIN_FLAGS (BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
+#define AC_WATCH_FLAGS (AC_JOIN_FLAGS | BPF_SOCK_OPS_RTT_CB_FLAG)
+
+/* What the ports of one end say. Either end may be selected, and either may be excluded. */
+static __always_inline bool ac_port_has(__u32 local, __u32 remote, __u8 bit)
+{
+	__u8 *a = bpf_map_lookup_elem(&ac_ports, &local);
+	__u8 *b = bpf_map_lookup_elem(&ac_ports, &remote);
+
+	return (a && (*a & bit)) || (b && (*b & bit));
+}
+
+/* The kernel's own socket behind the context: the full socket, or the request socket of a handshake. */
+static __always_inline __u64 ac_ctx_sk(struct bpf_sock_ops *ctx)
+{
+	__u64 sk = 0;
+
+	bpf_probe_read_kernel(&sk, sizeof(sk), (void *)ctx + bpf_core_field_offset(struct bpf_sock_ops_kern, sk));
+	return sk;
+}
+
+/* A client calls connect(2): only here is the task its own, so note the executable. */
+static __always_inline void ac_pair_connect(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct ac_exe_key exe;
+	struct ac_sock *st;
+
+	if (!sk || !ac_exe_current(&exe))
+		return;
+	st = bpf_sk_storage_get(&ac_sk, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st) {
+		ac_count(AC_STAT_MAP_FULL);
+		return;
+	}
+	__builtin_memset(st, 0, sizeof(*st));
+	st->exe = exe;
+	ac_exe_get(&exe, (void *)bpf_get_current_task());
+}
+
+static __always_inline void ac_pair_listen(struct bpf_sock_ops *ctx)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct ac_listener listener = {};
+
+	if (!ac_exe_current(&listener.exe))
+		return;
+	bpf_map_update_elem(&ac_listen, &cookie, &listener, BPF_ANY);
+	ac_exe_get(&listener.exe, (void *)bpf_get_current_task());
+}
+
+/* What a request socket says: the numbers of both ends, and who listens. False: not to be paired. */
+static __always_inline bool ac_request_look(__u64 addr, struct ac_key *key, __u64 *listener)
+{
+	if (bpf_rdonly_cast) {
+		struct tcp_request_sock *treq = AC_CAST(struct tcp_request_sock, addr);
+		struct request_sock *req = AC_CAST(struct request_sock, addr);
+		struct sock *lsk;
+
+		if (bpf_core_field_exists(treq->is_mptcp) && treq->is_mptcp)
+			return false;
+		key->client_seq = treq->rcv_isn + 1;
+		key->server_seq = treq->snt_isn + 1;
+		lsk = AC_CAST(struct sock, req->__req_common.skc_listener); /* of a union: a number to the verifier */
+		*listener = lsk->__sk_common.skc_cookie.counter;
+	} else {
+		struct tcp_request_sock *treq = (void *)addr;
+		struct request_sock *req = (void *)addr;
+
+		if (bpf_core_field_exists(treq->is_mptcp) && BPF_CORE_READ(treq, is_mptcp))
+			return false;
+		key->client_seq = BPF_CORE_READ(treq, rcv_isn) + 1;
+		key->server_seq = BPF_CORE_READ(treq, snt_isn) + 1;
+		*listener = BPF_CORE_READ(req, __req_common.skc_listener, __sk_common.skc_cookie.counter);
+	}
+	return true;
+}
+
+/* BPF_SOCK_OPS_RWND_INIT on a request socket: tcp_conn_request() has set both ISNs and not sent the SYN-ACK. */
+static __always_inline void ac_pair_announce(struct bpf_sock_ops *ctx)
+{
+	__u64 req = ac_ctx_sk(ctx);
+	struct ac_listener *listener;
+	struct ac_pend pend = {};
+	struct ac_key key;
+
+	if (!req || !ac_request_look(req, &key, &pend.listener))
+		return;
+	listener = bpf_map_lookup_elem(&ac_listen, &pend.listener);
+	if (listener) {
+		pend.server_exe = listener->exe;
+		pend.brief = listener->brief > AC_BRIEF_MAX / 4 * 3;
+	}
+	ac_count(AC_STAT_ANNOUNCED);
+	if (bpf_map_update_elem(&ac_pend, &key, &pend, BPF_NOEXIST)) {
+		struct ac_pend *old = bpf_map_lookup_elem(&ac_pend, &key);
+
+		if (old)
+			old->poisoned = 1;
+		ac_count(AC_STAT_POISONED);
+	}
+}
+
+/* Is this bit of enum sock_flags set? Its place differs between kernels. */
+#define ac_sock_flag(sk, bit) ((sk)->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, bit) & 1)
+
+/* What in the socket itself speaks against joining; the same for both ends. */
+static __always_inline enum ac_why ac_sock_why(struct bpf_sock_ops *ctx, struct ac_ctl *ctl, struct tcp_sock *tp)
+{
+	__u32 local = ctx->local_port, remote = bpf_ntohl(ctx->remote_port);
+	struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+
+	if (!ctl->on)
+		return AC_WHY_OFF;
+	if (ac_port_has(local, remote, AC_PORT_EXCLUDE))
+		return AC_WHY_PORT;
+	if (ctl->select && !ac_port_has(local, remote, AC_PORT_ONLY))
+		return AC_WHY_PORT;
+	if (bpf_core_field_exists(tp->is_mptcp) && tp->is_mptcp)
+		return AC_WHY_MPTCP;
+	if (tp->inet_conn.icsk_ulp_ops)
+		return AC_WHY_ULP;
+	/* Options set before, or inherited from the listener; those set later ac_setsockopt sees. */
+	if (sk->sk_rcvlowat > 1 || ac_sock_flag(sk, SOCK_ZEROCOPY) || ac_sock_flag(sk, SOCK_URGINLINE))
+		return AC_WHY_UNFIT;
+	if (BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
+		return AC_WHY_KERNEL;
+	/* Someone's callback data, a sockmap's or a kernel service's: the slot is taken. */
+	if (sk->sk_user_data)
+		return AC_WHY_BUSY;
+	return AC_WHY_NONE;
+}
+
+static __always_inline enum ac_why ac_insert(struct bpf_sock_ops *ctx, __u64 self, __u64 cookie)
+{
+	long r = bpf_sock_hash_update(ctx, &ac_socks, &cookie, BPF_NOEXIST);
+
+	if (!r) {
+		ac_lowat_set(ctx, self, AC_LOWAT);
+		return AC_WHY_NONE;
+	}
+	if (r == -7 /* E2BIG */ || r == -12 /* ENOMEM */) {
+		ac_count(AC_STAT_MAP_FULL);
+		return AC_WHY_FULL;
+	}
+	ac_count(AC_STAT_BUSY);
+	return AC_WHY_BUSY;
+}
+
+/*
+ * A connection that carries one request gains nothing by being joined, and the joining costs as much as the
+ * request. Each listener has a score of how short its connections have been (few sends by the server); above
+ * three quarters they start on TCP, and those that last are joined by user space's next walk. Called at close.
+ */
+#define AC_BRIEF_SENDS 2
+
+static __always_inline void ac_habit(const struct ac_sock *st)
+{
+	struct ac_listener *listener = bpf_map_lookup_elem(&ac_listen, &st->listener);
+	struct tcp_sock *tp = (struct tcp_sock *)st->self;
+	__u64 sends;
+
+	if (!listener)
+		return;
+	sends = st->joined_sends + BPF_CORE_READ(tp, data_segs_out);
+	/* Eight of one kind and a few more tip the scale; races lose a step at worst. */
+	if (sends <= AC_BRIEF_SENDS)
+		listener->brief += (AC_BRIEF_MAX - listener->brief) / 8;
+	else
+		listener->brief -= listener->brief / 4;
+}
+
+/*
+ * Called when TCP makes up a packet of a joined socket, of which there are few. A packet without data, while
+ * bytes wait and none is on its way: the window is closed, and TCP probes it. A packet with data: it is open.
+ */
+static __always_inline void ac_lowat_adapt(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+	struct ac_sock *st;
+
+	if (!sk || ctx->args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS)
+		return;
+	tp = bpf_skc_to_tcp_sock(sk);
+	st = bpf_sk_storage_get(&ac_sk, sk, NULL, 0);
+	if (!tp || !st || st->state != AC_SOCK_JOINED)
+		return;
+	if (ctx->skb_len)
+		ac_lowat_set(ctx, (__u64)tp, AC_LOWAT);
+	else if (!tp->packets_out && tp->write_seq != tp->snd_nxt)
+		ac_lowat_set(ctx, (__u64)tp, 0);
+}
+
+static __always_inline void ac_space_note(struct tcp_sock *tp)
+{
+	struct net *net = tp->inet_conn.icsk_inet.sk.__sk_common.skc_net.net;
+	__u32 inum = net->ns.inum, one = 1;
+
+	if (!bpf_map_lookup_elem(&ac_spaces, &inum))
+		bpf_map_update_elem(&ac_spaces, &inum, &one, BPF_ANY);
+}
+
+/* Follows a pair that is not joined as far as its programs are still being learned, or someone watches. */
+static __always_inline void ac_watch(struct bpf_sock_ops *ctx, struct ac_sock *st, enum ac_why why)
+{
+	st->state = AC_SOCK_WATCHED;
+	st->why = why;
+	st->read_seq = st->is_server ? st->key.client_seq : st->key.server_seq;
+	/* Of short connections one server in eight is asked at its end whether they still are. */
+	if (why == AC_WHY_BRIEF && (!st->is_server || (st->cookie & 7)))
+		return;
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
+					       (why == AC_WHY_LEARNING ? AC_WATCH_FLAGS : BPF_SOCK_OPS_STATE_CB_FLAG));
+}
+
+/* What is noted of either end at its birth. NULL: there is no room, which is counted. */
+static __always_inline struct ac_sock *ac_sock_born(struct bpf_sock_ops *ctx, struct bpf_sock *sk,
+						    const struct ac_key *key, struct tcp_sock **ret_tp)
+{
+	struct ac_sock *st = bpf_sk_storage_get(&ac_sk, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	if (!st || !tp) {
+		ac_count(AC_STAT_MAP_FULL);
+		return NULL;
+	}
+	ac_space_note(tp);
+	st->cookie = bpf_get_socket_cookie(ctx);
+	st->self = (__u64)tp;
+	st->key = *key;
+	st->born_ns = bpf_ktime_get_ns();
+	*ret_tp = tp;
+	return st;
+}
+
+static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_ctl *ctl)
+{
+	struct ac_key key = { .client_seq = ctx->snd_nxt, .server_seq = ctx->rcv_nxt };
+	struct bpf_sock *sk = ctx->sk;
+	struct ac_pend *pend;
+	struct tcp_sock *tp;
+	struct ac_sock *st;
+	enum ac_why why;
+
+	if (!sk)
+		return;
+	pend = bpf_map_lookup_elem(&ac_pend, &key);
+	if (!pend) {
+		bpf_sk_storage_delete(&ac_sk, sk);
+		ac_count(AC_STAT_REMOTE);
+		return;
+	}
+	st = ac_sock_born(ctx, sk, &key, &tp);
+	if (!st)
+		return;
+	ac_count(AC_STAT_LOCAL);
+	st->peer_exe = pend->server_exe;
+
+	why = ac_sock_why(ctx, ctl, tp);
+	/* tcp_finish_connect() of TCP_REPAIR has no packet, and its numbers are the caller's choice. */
+	if (!why && (!ctx->skb_len || (ctx->skb_tcp_flags & (TCPHDR_SYN | TCPHDR_ACK)) != (TCPHDR_SYN | TCPHDR_ACK)))
+		why = AC_WHY_REPAIR;
+	if (pend->client_cookie) {
+		pend->poisoned = 1;
+		ac_count(AC_STAT_POISONED);
+	}
+	if (!why && pend->poisoned)
+		why = AC_WHY_DUPLICATE;
+	if (!why)
+		why = ac_exe_why(&st->exe);
+	if (!why)
+		why = ac_exe_why(&pend->server_exe);
+	if (!why && pend->brief) {
+		why = AC_WHY_BRIEF;
+		ac_count(AC_STAT_BRIEF);
+	}
+	if (!why)
+		why = ac_insert(ctx, st->self, st->cookie);
+
+	pend->client = st->self;
+	pend->client_exe = st->exe;
+	pend->client_cookie = st->cookie;
+	pend->why = why;
+	if (why) {
+		ac_watch(ctx, st, why);
+	} else {
+		st->state = AC_SOCK_JOINED;
+		st->tx_why = AC_WHY_NO_PEER;
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | AC_JOIN_FLAGS);
+	}
+}
+
+static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_ctl *ctl)
+{
+	struct ac_key key = { .client_seq = ctx->rcv_nxt, .server_seq = ctx->snd_nxt };
+	struct bpf_sock *sk = ctx->sk;
+	struct ac_pend *found, pend;
+	struct ac_peer peer = {};
+	struct tcp_sock *tp;
+	struct ac_sock *st;
+	enum ac_why why;
+
+	if (!sk)
+		return;
+	found = bpf_map_lookup_elem(&ac_pend, &key);
+	if (!found) {
+		ac_count(AC_STAT_PEND_LOST);
+		return;
+	}
+	pend = *found;
+	/* Whoever deletes the record owns the pair; there is no second winner. */
+	if (bpf_map_delete_elem(&ac_pend, &key)) {
+		ac_count(AC_STAT_PEND_LOST);
+		return;
+	}
+	if (!pend.client_cookie) {
+		ac_count(AC_STAT_REMOTE);
+		return;
+	}
+	st = ac_sock_born(ctx, sk, &key, &tp);
+	if (!st)
+		return;
+	st->is_server = 1;
+	st->listener = pend.listener;
+	st->exe = pend.server_exe;
+	st->peer_exe = pend.client_exe;
+	st->peer = pend.client;
+	st->peer_cookie = pend.client_cookie;
+
+	why = pend.poisoned ? AC_WHY_DUPLICATE : pend.why;
+	if (!why)
+		why = ac_sock_why(ctx, ctl, tp);
+	if (!why)
+		why = ac_insert(ctx, st->self, st->cookie);
+	peer.server = st->self;
+	peer.server_cookie = st->cookie;
+	bpf_map_update_elem(&ac_peers, &pend.client_cookie, &peer, BPF_ANY);
+	if (why) {
+		ac_watch(ctx, st, why);
+	} else {
+		st->state = AC_SOCK_JOINED;
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | AC_JOIN_FLAGS);
+		ac_count(AC_STAT_JOINED);
+	}
+	ac_event_sock(st, AC_EVENT_ESTABLISHED, why, false);
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "ctl/render.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "ctl/table.h"
+
+static int render_bad(struct err *err, const char *what)
+{
+	return err_set(err, -EPROTO,
+		       "the answer's %s are not what this version of waggle expects: use the same version on "
+		       "both sides",
+		       what);
+}
+
+/* NULL where the field is null or absent. */
+static const char *text_or_null(json_t *o, const char *key)
+{
+	return json_string_value(json_object_get(o, key));
+}
+
+static const struct table_col socket_cols[] = {
+	{ "MODE", false },  { "END", false }, { "LOCAL", false }, { "REMOTE", false }, { "PROCESS", false },
+	{ "JOINED", true }, { "TCP", true },  { "QUEUED", true }, { "CGROUP", false }, { "WHY", false },
+};
+
+/* reason: of the pair, told on its first line. */
+static int render_end(struct table *t, json_t *end, json_t *reason, json_t *text)
+{
+	const char *process = text_or_null(end, "process"), *tx_reason = text_or_null(end, "tx_reason");
+	const char *role, *local, *remote, *mode, *cgroup;
+	char joined_text[TABLE_BYTES_MAX], tcp_text[TABLE_BYTES_MAX], queued_text[TABLE_BYTES_MAX];
+	json_int_t joined, tcp, queued;
+	json_t *pid;
+
+	if (json_unpack(end, "{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I}", "role", &role, "local", &local, "remote",
+			&remote, "mode", &mode, "cgroup", &cgroup, "pid", &pid, "joined_bytes", &joined, "tcp_bytes",
+			&tcp, "queued_bytes", &queued))
+		return -EPROTO;
+	table_bytes((uint64_t)joined, joined_text);
+	table_bytes((uint64_t)tcp, tcp_text);
+	table_bytes((uint64_t)queued, queued_text);
+	table_cell(t, "%s", mode);
+	table_cell(t, "%s", role);
+	table_cell(t, "%s", local);
+	table_cell(t, "%s", remote);
+	if (json_is_integer(pid))
+		table_cell(t, "%s(%lld)", process ? process : "?", (long long)json_integer_value(pid));
+	else
+		table_cell(t, "-");
+	table_cell(t, "%s", joined_text);
+	table_cell(t, "%s", tcp_text);
+	table_cell(t, "%s", queued_text);
+	table_cell(t, "%s", cgroup);
+	if (json_is_string(reason))
+		table_cell(t, "%s: %s", json_string_value(reason),
+			   json_is_string(text) ? json_string_value(text) : "?");
+	else
+		table_cell(t, "%s%s", tx_reason ? "last sent by TCP: " : "", tx_reason ? tx_reason : "");
+	return 0;
+}
+
+static int render_pairs(struct table *t, json_t *pairs, struct err *err)
+{
+	json_t *pair;
+	size_t i;
+
+	json_array_foreach(pairs, i, pair) {
+		json_t *client = json_object_get(pair, "client"), *server = json_object_get(pair, "server");
+		json_t *reason = json_object_get(pair, "reason"), *text = json_object_get(pair, "text");
+
+		if ((!client && !server) || (client && render_end(t, client, reason, text) < 0) ||
+		    (server && render_end(t, server, client ? NULL : reason, text) < 0))
+			return render_bad(err, "sockets");
+	}
+	return 0;
+}
+
+static const char *plural(json_int_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
+int ctl_render_sockets(json_t *root, FILE *out, struct err *err)
+{
+	json_t *pairs = json_object_get(root, "pairs"), *singles = json_object_get(root, "singles");
+	_cleanup_(table_done) struct table t = {};
+	json_int_t n, joined, n_singles;
+	int r;
+
+	if (!json_is_array(pairs) || !json_is_array(singles) ||
+	    json_unpack(root, "{s:{s:I, s:I, s:I}}", "summary", "pairs", &n, "joined", &joined, "singles", &n_singles))
+		return render_bad(err, "sockets");
+	table_init(&t, socket_cols, ARRAY_SIZE(socket_cols));
+	r = render_pairs(&t, pairs, err);
+	if (r >= 0)
+		r = render_pairs(&t, singles, err);
+	if (r < 0)
+		return r;
+	if (t.n && table_print(&t, out) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	(void)fprintf(out, "%lld pair%s: %lld joined, %lld on TCP", n, plural(n), joined, n - joined);
+	if (n_singles)
+		(void)fprintf(out, "; %lld socket%s without a known peer", n_singles, plural(n_singles));
+	(void)fputc('\n', out);
+	return 0;
+}
+
+static const struct table_col program_cols[] = {
+	{ "STATE", false },
+	{ "NAME", false },
+	{ "READS", true },
+	{ "PROGRAM", false },
+};
+
+int ctl_render_programs(json_t *root, FILE *out, struct err *err)
+{
+	json_t *list = json_object_get(root, "executables"), *exe;
+	_cleanup_(table_done) struct table t = {};
+	size_t i;
+
+	if (!json_is_array(list))
+		return render_bad(err, "programs");
+	table_init(&t, program_cols, ARRAY_SIZE(program_cols));
+	json_array_foreach(list, i, exe) {
+		const char *state, *name, *path = text_or_null(exe, "path");
+		json_int_t reads;
+
+		if (json_unpack(exe, "{s:s, s:s, s:I}", "state", &state, "name", &name, "reads", &reads))
+			return render_bad(err, "programs");
+		table_cell(&t, "%s", state);
+		table_cell(&t, "%s", name);
+		table_cell(&t, "%lld", (long long)reads);
+		table_cell(&t, "%s", path ? path : "(not running)");
+	}
+	if (t.n && table_print(&t, out) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	(void)fprintf(out, "%zu program%s\n", json_array_size(list), plural((json_int_t)json_array_size(list)));
+	return 0;
+}
+
+static int render_learned(const char *when, json_t *event, FILE *out)
+{
+	const char *name, *state;
+
+	if (json_unpack(event, "{s:s, s:s}", "name", &name, "state", &state))
+		return -EPROTO;
+	(void)fprintf(out, "%s  %-11s  %s is %s\n", when, "learned", name, state);
+	return 0;
+}
+
+static int render_socket(const char *when, const char *word, json_t *event, FILE *out)
+{
+	const char *role, *local, *remote, *reason, *text;
+	char joined_text[TABLE_BYTES_MAX], tcp_text[TABLE_BYTES_MAX];
+	json_int_t joined, tcp;
+	bool established = streq(word, "established");
+
+	if (json_unpack(event, "{s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "role", &role, "local", &local, "remote", &remote,
+			"reason", &reason, "text", &text, "joined_bytes", &joined, "tcp_bytes", &tcp))
+		return -EPROTO;
+	(void)fprintf(out, "%s  %-11s  %s %s -> %s", when, word, role, local, remote);
+	if (streq(word, "closed") || streq(word, "left")) {
+		table_bytes((uint64_t)joined, joined_text);
+		table_bytes((uint64_t)tcp, tcp_text);
+		(void)fprintf(out, "  sent %s joined, %s by TCP", joined_text, tcp_text);
+	}
+	if (!streq(reason, "none"))
+		(void)fprintf(out, "  %s%s: %s", established ? "not joined: " : "", reason, text);
+	else if (established)
+		(void)fputs("  joined", out);
+	(void)fputc('\n', out);
+	return 0;
+}
+
+/* "12:34:56.123456" of the local day, from what wire_time() wrote. */
+static void render_time(const char *iso, char ret[32])
+{
+	struct tm tm = {}, local;
+	const char *fraction = strptime(iso, "%Y-%m-%dT%H:%M:%S", &tm);
+	time_t when = timegm(&tm);
+	char whole[16];
+
+	if (!fraction || !localtime_r(&when, &local) || !strftime(whole, sizeof(whole), "%H:%M:%S", &local))
+		(void)snprintf(ret, 32, "%.31s", iso);
+	else
+		(void)snprintf(ret, 32, "%s%.7s", whole, fraction);
+}
+
+static int render_event(json_t *event, FILE *out, struct err *err)
+{
+	const char *word, *iso = "";
+	json_int_t count;
+	char when[32];
+	int r;
+
+	if (json_unpack(event, "{s:s, s?s}", "event", &word, "time", &iso))
+		return render_bad(err, "events");
+	if (streq(word, "lost")) {
+		if (json_unpack(event, "{s:I}", "count", &count))
+			return render_bad(err, "events");
+		(void)fprintf(out, "%-15s  %-11s  %lld event%s came faster than they were read\n", "", word, count,
+			      plural(count));
+		return 0;
+	}
+	render_time(iso, when);
+	r = streq(word, "learned") ? render_learned(when, event, out) : render_socket(when, word, event, out);
+	return r < 0 ? render_bad(err, "events") : 0;
+}
+
+/* The line is made whole first: whatever the words in it are, none carries a control character to the terminal. */
+int ctl_render_event(json_t *event, FILE *out, struct err *err)
+{
+	_cleanup_free_ char *line = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&line, &n);
+	int r;
+
+	if (!f)
+		return err_set(err, -ENOMEM, "out of memory");
+	r = render_event(event, f, err);
+	if (fclose(f) && r >= 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	if (r < 0)
+		return r;
+	if (n)
+		table_filter(line, n - 1);
+	(void)fputs(line, out);
+	return 0;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The daemon's replies as text for people. -EPROTO and a sentence: the reply lacks what the API promises. */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/err.h"
+
+int ctl_render_sockets(json_t *root, FILE *out, struct err *err);
+int ctl_render_programs(json_t *root, FILE *out, struct err *err);
+
+/* One line for an event. */
+int ctl_render_event(json_t *event, FILE *out, struct err *err);

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The HTTP server in the daemon's loop, and its routes.
+ *
+ * libmicrohttpd runs without a thread of its own: its epoll descriptor is one more that the loop watches, and
+ * what it wants to do later is one more timer. A request is answered when it has been read as a whole, so that a
+ * refused one changes nothing.
+ */
+#include "daemon/control_priv.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "model/wire.h"
+
+#define CONTROL_MEMORY_BYTES (128U << 10) /* a connection's, for headers and what is being written */
+#define CONTROL_BODY_END (1U << 20)	  /* who sends more than this is hung up on */
+
+struct route {
+	const char *path, *method;
+	enum MHD_Result (*fn)(struct control *c, struct MHD_Connection *conn, struct request *req);
+};
+
+uint64_t control_now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static enum MHD_Result reply_text(struct MHD_Connection *conn, unsigned int status, char *text, const char *allow)
+{
+	struct MHD_Response *response = NULL;
+	enum MHD_Result r;
+
+	if (text)
+		response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+	if (!response) {
+		free(text);
+		return MHD_NO;
+	}
+	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+	if (allow)
+		(void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
+	r = MHD_queue_response(conn, status, response);
+	MHD_destroy_response(response);
+	return r;
+}
+
+/* As text with a newline, for people with curl. */
+static char *json_line(json_t *body)
+{
+	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL, *line = NULL;
+
+	json_decref(body);
+	if (text && asprintf(&line, "%s\n", text) < 0)
+		line = NULL;
+	free(text);
+	return line;
+}
+
+enum MHD_Result control_reply(struct MHD_Connection *conn, unsigned int status, json_t *body)
+{
+	return reply_text(conn, status, json_line(body), NULL);
+}
+
+enum MHD_Result control_error(struct MHD_Connection *conn, unsigned int status, const char *fmt, ...)
+{
+	struct err err;
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(err.text, sizeof(err.text), fmt, ap);
+	va_end(ap);
+	return control_reply(conn, status, wire_error(err.text));
+}
+
+static enum MHD_Result control_post_unload(struct control *c, struct MHD_Connection *conn, struct request *req)
+{
+	struct err err;
+
+	(void)c;
+	if (wire_unload_parse(req->body, req->n, &req->now, &err) < 0)
+		return control_error(conn, MHD_HTTP_BAD_REQUEST, "%s", err.text);
+	req->unload = true;
+	return control_reply(conn, MHD_HTTP_ACCEPTED,
+			     json_pack("{s:I, s:s}", "pid", (json_int_t)getpid(), "state", "leaving"));
+}
+
+static const struct route routes[] = {
+	{ "/v1/status", "GET", control_get_status },	       { "/v1/sockets", "GET", control_get_sockets },
+	{ "/v1/executables", "GET", control_get_executables }, { "/v1/events", "GET", control_get_events },
+	{ "/v1/unload", "POST", control_post_unload },
+};
+
+static const struct route *route_find(const char *url)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++)
+		if (streq(url, routes[i].path))
+			return &routes[i];
+	return NULL;
+}
+
+static enum MHD_Result control_route(struct control *c, struct MHD_Connection *conn, const char *url,
+				     const char *method, struct request *req)
+{
+	const struct route *route = route_find(url);
+	bool is_get = route && streq(route->method, "GET");
+
+	if (!route)
+		return control_error(conn, MHD_HTTP_NOT_FOUND,
+				     "there is no '%.200s': see /v1/status, /v1/sockets, "
+				     "/v1/executables, /v1/events and /v1/unload",
+				     url);
+	/* HEAD is GET without the body, which the library leaves out. */
+	if (streq(method, route->method) || (is_get && streq(method, "HEAD")))
+		return route->fn(c, conn, req);
+	return reply_text(conn, MHD_HTTP_METHOD_NOT_ALLOWED,
+			  json_line(wire_error(is_get ? "this can only be read: use GET" :
+							"this is a request to act: use POST")),
+			  is_get ? "GET, HEAD" : "POST");
+}
+
+/* One byte more than is allowed is kept, so that it can be told. */
+static enum MHD_Result request_body(struct request *req, const char *data, size_t *n)
+{
+	size_t room = req->n <= WIRE_REQUEST_MAX ? WIRE_REQUEST_MAX + 1 - req->n : 0;
+
+	if (!req->body && !(req->body = malloc(WIRE_REQUEST_MAX + 1)))
+		return MHD_NO;
+	memcpy(req->body + (req->n <= WIRE_REQUEST_MAX ? req->n : 0), data, *n < room ? *n : room);
+	req->n += *n;
+	*n = 0;
+	return req->n > CONTROL_BODY_END ? MHD_NO : MHD_YES;
+}
+
+/* Called first with the headers, then for each part of the body, then once more. */
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
+				  const char *version, const char *data, size_t *n, void **req_cls)
+{
+	struct request *req = *req_cls;
+
+	(void)version;
+	if (!req) {
+		*req_cls = new0(struct request);
+		return *req_cls ? MHD_YES : MHD_NO;
+	}
+	if (*n)
+		return request_body(req, data, n);
+	if (req->n > WIRE_REQUEST_MAX)
+		return control_error(conn, MHD_HTTP_CONTENT_TOO_LARGE,
+				     "the body is too long: %d bytes are enough for any", WIRE_REQUEST_MAX);
+	return control_route(cls, conn, url, method, req);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *conn, void **req_cls, enum MHD_RequestTerminationCode code)
+{
+	struct request *req = *req_cls;
+	struct control *c = cls;
+
+	(void)conn;
+	(void)code;
+	if (!req)
+		return;
+	if (req->unload)
+		c->host.unload(c->host.data, req->now);
+	free(req->body);
+	free(req);
+	*req_cls = NULL;
+}
+
+static void on_log(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+static void on_log(void *cls, const char *fmt, va_list ap)
+{
+	char line[512];
+
+	(void)cls;
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	log_debug("control socket: %s", line);
+}
+
+/* Lets libmicrohttpd do what is due, and asks when it next wants to be called without being told. */
+static void control_run(struct control *c)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+
+	(void)MHD_run(c->mhd);
+	ev_timer_stop(c->host.loop, &c->due);
+	if (MHD_get_timeout(c->mhd, &ms) == MHD_YES) {
+		ev_timer_set(&c->due, (double)ms / 1e3, 0.);
+		ev_timer_start(c->host.loop, &c->due);
+	}
+}
+
+static void on_io(struct ev_loop *loop, ev_io *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	control_run(w->data);
+}
+
+static void on_due(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	(void)loop;
+	(void)revents;
+	control_run(w->data);
+}
+
+int control_claim(struct control **ret, struct err *err)
+{
+	_cleanup_(control_closep) struct control *c = new0(struct control);
+
+	if (!c)
+		return err_set(err, -ENOMEM, "out of memory");
+	c->start_ms = control_now_ms();
+	c->fd = control_socket_open(wire_run_dir(), &c->path, err);
+	if (c->fd < 0)
+		return c->fd;
+	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+int control_serve(struct control *c, const struct control_host *host, struct err *err)
+{
+	const union MHD_DaemonInfo *info;
+
+	c->host = *host;
+	c->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+				  on_request, c, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+				  c->fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, c, MHD_OPTION_CONNECTION_LIMIT,
+				  (unsigned int)CONTROL_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+				  (unsigned int)CONTROL_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+				  (size_t)CONTROL_MEMORY_BYTES, MHD_OPTION_END);
+	if (!c->mhd)
+		return err_set(err, -EIO, "cannot serve the control socket '%s'", c->path);
+	c->fd = -1;
+	info = MHD_get_daemon_info(c->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+	if (!info)
+		return err_set(err, -EIO, "cannot watch the control socket '%s'", c->path);
+	ev_io_init(&c->io, on_io, info->epoll_fd, EV_READ);
+	ev_timer_init(&c->due, on_due, 0., 0.);
+	c->io.data = c->due.data = c;
+	ev_io_start(host->loop, &c->io);
+	ev_timer_start(host->loop, &c->due);
+	control_events_init(c);
+	return 0;
+}
+
+struct control *control_close(struct control *c)
+{
+	if (!c)
+		return NULL;
+	if (c->mhd) {
+		/* Resumes them, for no connection may be asleep when the server stops; what they say last is written. */
+		control_events_end(c);
+		for (int i = 0; i < 3; i++)
+			(void)MHD_run(c->mhd);
+		ev_io_stop(c->host.loop, &c->io);
+		ev_timer_stop(c->host.loop, &c->due);
+	}
+	/* Before the listening socket is closed: after that the path may be another waggle's. */
+	if (c->path)
+		(void)unlink(c->path);
+	if (c->mhd)
+		MHD_stop_daemon(c->mhd);
+	closep(&c->fd);
+	free(c->path);
+	free(c);
+	return NULL;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The control socket: HTTP and JSON on a unix socket (docs/openapi.yaml), served from the daemon's own loop.
+ * Single-threaded; nothing here blocks for a client.
+ */
+#pragma once
+
+#include <ev.h>
+
+#include "hook/accel.h"
+
+struct control;
+
+/* Whom the control socket serves. All of it outlives the struct control. */
+struct control_host {
+	struct ev_loop *loop;
+	struct accel *accel;
+	const char *cgroup; /* as it was given; NULL: all */
+	/* Asks to leave. Called when the reply is on its way; returns at once. */
+	void (*unload)(void *data, bool now);
+	/* False: not leaving. */
+	bool (*leaving)(void *data, size_t *ret_left, size_t *ret_asleep);
+	void *data;
+};
+
+/*
+ * Makes the directory and the socket, in place of one that a dead process left. From here on a second waggle is
+ * refused (-EALREADY and a sentence), and clients wait to be served.
+ */
+int control_claim(struct control **ret, struct err *err);
+
+int control_serve(struct control *c, const struct control_host *host, struct err *err);
+
+/* Tells everyone who listens. */
+void control_event(struct control *c, const struct ac_event *event);
+
+/* Ends the streams, stops serving and removes the socket. Before accel_close(). */
+struct control *control_close(struct control *c);
+
+static inline void control_closep(struct control **c)
+{
+	(void)control_close(*c);
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * GET /v1/events: every listener has a queue of lines. While a queue is empty its connection is suspended, and an
+ * event wakes it. libmicrohttpd does not look at suspended connections, so we watch whether the client hangs up.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "daemon/control_priv.h"
+#include "model/wire.h"
+#include "model/wire_queue.h"
+
+#define LOST_EVERY_S 1.
+
+struct stream {
+	struct stream *next;
+	struct control *c;
+	struct MHD_Connection *conn;
+	struct wire_queue queue;
+	ev_io gone; /* active while suspended */
+	bool suspended, ended;
+};
+
+static void stream_wake(struct stream *s)
+{
+	if (!s->suspended)
+		return;
+	s->suspended = false;
+	ev_io_stop(s->c->host.loop, &s->gone);
+	MHD_resume_connection(s->conn);
+	/* Without a thread of its own the library only notes that; it has to be run. */
+	ev_feed_event(s->c->host.loop, &s->c->due, EV_TIMER);
+}
+
+/* A listener has nothing to say: whatever comes is its end. */
+static void on_gone(struct ev_loop *loop, ev_io *w, int revents)
+{
+	struct stream *s = w->data;
+	char byte;
+
+	(void)loop;
+	(void)revents;
+	if (recv(w->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
+		return;
+	s->ended = true;
+	stream_wake(s);
+}
+
+static ssize_t on_read(void *cls, uint64_t pos, char *buf, size_t max)
+{
+	struct stream *s = cls;
+	size_t n = wire_queue_take(&s->queue, buf, max);
+
+	(void)pos;
+	if (n)
+		return (ssize_t)n;
+	if (s->ended)
+		return MHD_CONTENT_READER_END_OF_STREAM;
+	s->suspended = true;
+	ev_io_start(s->c->host.loop, &s->gone);
+	MHD_suspend_connection(s->conn);
+	return 0;
+}
+
+static void on_free(void *cls)
+{
+	struct stream *s = cls, **p = &s->c->streams;
+	struct control *c = s->c;
+
+	while (*p && *p != s)
+		p = &(*p)->next;
+	if (*p) {
+		*p = s->next;
+		c->n_streams--;
+	}
+	ev_io_stop(c->host.loop, &s->gone);
+	wire_queue_done(&s->queue);
+	free(s);
+	if (!c->n_streams) {
+		accel_trace(c->host.accel, false);
+		ev_timer_stop(c->host.loop, &c->lost);
+	}
+}
+
+static uint64_t events_lost(struct control *c)
+{
+	uint64_t stats[_AC_STAT_MAX] = {};
+
+	return accel_stats(c->host.accel, stats) < 0 ? c->lost_seen : stats[AC_STAT_EVENT_LOST];
+}
+
+/* What the kernel could not put into its ring is lost for every listener. */
+static void on_lost(struct ev_loop *loop, ev_timer *w, int revents)
+{
+	struct control *c = w->data;
+	uint64_t lost = events_lost(c);
+
+	(void)loop;
+	(void)revents;
+	if (lost <= c->lost_seen)
+		return;
+	for (struct stream *s = c->streams; s; s = s->next) {
+		wire_queue_add_lost(&s->queue, lost - c->lost_seen);
+		stream_wake(s);
+	}
+	c->lost_seen = lost;
+}
+
+static void stream_start(struct control *c, struct stream *s, int fd)
+{
+	s->c = c;
+	wire_queue_init(&s->queue, CONTROL_QUEUE_BYTES);
+	ev_io_init(&s->gone, on_gone, fd, EV_READ);
+	s->gone.data = s;
+	s->next = c->streams;
+	c->streams = s;
+	if (c->n_streams++)
+		return;
+	c->lost_seen = events_lost(c);
+	ev_timer_again(c->host.loop, &c->lost);
+	accel_trace(c->host.accel, true);
+}
+
+enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *conn, struct request *req)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct MHD_Response *response;
+	struct stream *s;
+	enum MHD_Result r;
+
+	(void)req;
+	if (c->n_streams >= CONTROL_STREAMS_MAX)
+		return control_error(conn, MHD_HTTP_SERVICE_UNAVAILABLE, "%d clients listen already: end one of them",
+				     CONTROL_STREAMS_MAX);
+	s = info ? new0(struct stream) : NULL;
+	if (!s)
+		return MHD_NO;
+	s->conn = conn;
+	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CONTROL_BLOCK_BYTES, on_read, s, on_free);
+	if (!response) {
+		free(s);
+		return MHD_NO;
+	}
+	stream_start(c, s, info->connect_fd);
+	/* Long silences are in its nature; when it ends, so does the connection, which has no time limit any more. */
+	(void)MHD_set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/x-ndjson");
+	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+	r = MHD_queue_response(conn, MHD_HTTP_OK, response);
+	MHD_destroy_response(response);
+	return r;
+}
+
+static int64_t realtime_offset(void)
+{
+	struct timespec real, mono;
+
+	(void)clock_gettime(CLOCK_REALTIME, &real);
+	(void)clock_gettime(CLOCK_MONOTONIC, &mono);
+	return ((int64_t)real.tv_sec - mono.tv_sec) * 1000000000 + (real.tv_nsec - mono.tv_nsec);
+}
+
+void control_event(struct control *c, const struct ac_event *event)
+{
+	char line[2048];
+	json_t *o;
+	size_t n;
+
+	if (!c->streams)
+		return;
+	o = wire_event(event, realtime_offset());
+	n = o ? json_dumpb(o, line, sizeof(line) - 1, JSON_COMPACT) : 0;
+	json_decref(o);
+	if (n && n < sizeof(line))
+		line[n++] = '\n';
+	for (struct stream *s = c->streams; s; s = s->next) {
+		if (n && n <= sizeof(line))
+			wire_queue_add(&s->queue, line, n);
+		else
+			wire_queue_add_lost(&s->queue, 1);
+		stream_wake(s);
+	}
+}
+
+void control_events_init(struct control *c)
+{
+	ev_init(&c->lost, on_lost);
+	c->lost.repeat = LOST_EVERY_S;
+	c->lost.data = c;
+}
+
+void control_events_end(struct control *c)
+{
+	for (struct stream *s = c->streams; s; s = s->next) {
+		s->ended = true;
+		stream_wake(s);
+	}
+}

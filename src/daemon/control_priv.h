@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Shared by the files of the control socket, and by nobody else. */
+#pragma once
+
+#include <jansson.h>
+#include <microhttpd.h>
+
+#include "daemon/control.h"
+
+/* Each may hold a copy of the table of sockets. */
+#define CONTROL_DUMPS_MAX 4
+#define CONTROL_STREAMS_MAX 16
+#define CONTROL_CONNECTIONS_MAX 64
+#define CONTROL_TIMEOUT_S 30
+/* What waits for one slow listener before events are dropped. */
+#define CONTROL_QUEUE_BYTES (1U << 20)
+#define CONTROL_BLOCK_BYTES (64U << 10)
+
+struct control {
+	char *path;
+	int fd; /* listening; libmicrohttpd's once it serves */
+	struct control_host host;
+	struct MHD_Daemon *mhd;
+	ev_io io;
+	ev_timer due;
+	ev_timer lost; /* while someone listens */
+	uint64_t lost_seen;
+	struct stream *streams;
+	size_t n_streams, n_dumps;
+	uint64_t start_ms;
+	size_t n_socks, n_joined; /* counted when last asked for */
+	uint64_t count_due_ms;	  /* not to be counted again before */
+};
+
+struct request {
+	char *body;
+	size_t n;
+	bool unload, now;
+};
+
+uint64_t control_now_ms(void);
+
+/* control_socket.c: returns the listening fd. */
+int control_socket_open(const char *dir, char **ret_path, struct err *err);
+
+/* Replies. Each takes what it is given, and returns what libmicrohttpd wants of a handler. */
+enum MHD_Result control_reply(struct MHD_Connection *conn, unsigned int status, json_t *body);
+enum MHD_Result control_error(struct MHD_Connection *conn, unsigned int status, const char *fmt, ...) _printf_(3, 4);
+
+/* control_read.c */
+enum MHD_Result control_get_status(struct control *c, struct MHD_Connection *conn, struct request *req);
+enum MHD_Result control_get_executables(struct control *c, struct MHD_Connection *conn, struct request *req);
+enum MHD_Result control_get_sockets(struct control *c, struct MHD_Connection *conn, struct request *req);
+
+/* control_events.c */
+enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *conn, struct request *req);
+void control_events_init(struct control *c);
+void control_events_end(struct control *c);

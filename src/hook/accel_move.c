@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Moving live sockets in and out of the map.
+ *
+ * Only the TCP iterator runs a program under each socket's lock, and the lock is what makes it safe to look at
+ * the queues and act on what was seen. It shows the sockets of the caller's network namespace, so each walk
+ * goes through the namespaces in which sockets of ours were seen (ac_spaces).
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+
+#include <bpf/bpf.h>
+
+#include "base/log.h"
+#include "hook/accel_priv.h"
+#include "sys/bpf.h"
+#include "sys/proc.h"
+
+/*
+ * Aborts a connection of the namespace we are in, as `ss -K` does. The cookie is compared by the kernel: no other
+ * socket is met, whatever has become of this one.
+ */
+static int diag_destroy(const struct ac_sock_dump *d)
+{
+	struct {
+		struct nlmsghdr head;
+		struct inet_diag_req_v2 req;
+	} ask = {
+		.head = { .nlmsg_len = sizeof(ask), .nlmsg_type = SOCK_DESTROY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK },
+		.req = {
+			.sdiag_family = (uint8_t)d->family,
+			.sdiag_protocol = IPPROTO_TCP,
+			.idiag_states = ~0U,
+			.id = {
+				.idiag_sport = htobe16(d->local_port),
+				.idiag_dport = htobe16(d->remote_port),
+				.idiag_cookie = { (uint32_t)d->sock.cookie, (uint32_t)(d->sock.cookie >> 32) },
+			},
+		},
+	};
+	struct {
+		struct nlmsghdr head;
+		struct nlmsgerr err;
+		char rest[256];
+	} answer;
+	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	ssize_t n;
+
+	memcpy(ask.req.id.idiag_src, d->local_addr, sizeof(d->local_addr));
+	memcpy(ask.req.id.idiag_dst, d->remote_addr, sizeof(d->remote_addr));
+	if (fd < 0 || send(fd, &ask, sizeof(ask), 0) < 0)
+		return -errno;
+	n = recv(fd, &answer, sizeof(answer), 0);
+	if (n < 0)
+		return -errno;
+	if ((size_t)n < sizeof(answer.head) + sizeof(answer.err) || answer.head.nlmsg_type != NLMSG_ERROR)
+		return -EPROTO;
+	return answer.err.error;
+}
+
+/* Where the programs cannot reset a connection they never count it, and so nobody counts beside us. */
+static void count_reset(struct accel *a)
+{
+	int n_cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(a->skel->maps.ac_stats);
+	_cleanup_free_ uint64_t *v = n_cpus > 0 ? calloc((size_t)n_cpus, sizeof(*v)) : NULL;
+	uint32_t i = AC_STAT_RESET;
+
+	if (!v || bpf_map_lookup_elem(fd, &i, v))
+		return;
+	v[0]++;
+	(void)bpf_map_update_elem(fd, &i, v, BPF_EXIST);
+}
+
+/*
+ * Kernels before 6.5 have no bpf_sock_destroy(): there ac_move leaves us a socket whose reader splices while joined
+ * bytes are queued, which splice(2) cannot reach. Called in the socket's namespace; true: it is reset.
+ */
+static bool reset_left(struct accel *a, uint64_t cookie)
+{
+	static bool warned;
+	_cleanup_free_ struct ac_sock_dump *socks = NULL;
+	size_t n = 0;
+	int r = accel_sockets(a, &socks, &n);
+
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		if (socks[i].sock.cookie != cookie)
+			continue;
+		r = diag_destroy(&socks[i]);
+		if (r < 0)
+			break;
+		count_reset(a);
+		(void)bpf_map_delete_elem(bpf_map__fd(a->skel->maps.ac_odd), &cookie);
+		return true;
+	}
+	/* It may be closed by now; if it is not, the next tick tries again. */
+	if (r < 0 && !warned) {
+		warned = true;
+		log_warn("cannot reset a connection whose reader splices while joined bytes wait: %s (SOCK_DESTROY of sock_diag, "
+			 "CONFIG_INET_DIAG_DESTROY): the reader waits until its peer closes",
+			 strerror(-r));
+	}
+	return false;
+}
+
+/* One walk in one namespace; counts the sockets that could not be settled. */
+static int move_walk(struct accel *a, uint32_t netns, bool odd, size_t *left, size_t *asleep)
+{
+	_cleanup_free_ struct ac_move_left *recs = NULL;
+	_cleanup_close_ int fd = netns_open(netns);
+	size_t bytes = 0;
+	int was, r;
+
+	if (fd < 0)
+		return fd;
+	was = netns_enter(fd);
+	if (was < 0)
+		return was;
+	r = bpf_sys_read_iter(bpf_link__fd(a->move), (void **)&recs, &bytes);
+	for (size_t i = 0; r >= 0 && i < bytes / sizeof(*recs); i++) {
+		if (odd && recs[i].why == AC_WHY_SPLICES && reset_left(a, recs[i].cookie))
+			continue;
+		(*left)++;
+		*asleep += recs[i].why == AC_WHY_SLEEPER;
+	}
+	netns_return(was);
+	return r < 0 ? r : 0;
+}
+
+/* Gone namespaces are forgotten; there are no sockets of ours in them. */
+static int move_everywhere(struct accel *a, struct ac_move_args args, size_t *ret_left, size_t *ret_asleep)
+{
+	int spaces = bpf_map__fd(a->skel->maps.ac_spaces), r;
+	size_t left = 0, asleep = 0;
+	uint32_t zero = 0, space, next;
+	bool more;
+
+	if (bpf_map_update_elem(bpf_map__fd(a->skel->maps.data_move), &zero, &args, BPF_ANY))
+		return -errno;
+	more = !bpf_map_get_next_key(spaces, NULL, &next);
+	while (more) {
+		space = next;
+		more = !bpf_map_get_next_key(spaces, &space, &next);
+		r = move_walk(a, space, args.mode == AC_MOVE_ODD, &left, &asleep);
+		if (r == -ENOENT)
+			(void)bpf_map_delete_elem(spaces, &space);
+		else if (r < 0)
+			log_debug("cannot walk network namespace %u: %s", space, strerror(-r));
+	}
+	if (ret_left)
+		*ret_left = left;
+	if (ret_asleep)
+		*ret_asleep = asleep;
+	return 0;
+}
+
+/* Removes the entries of ac_ready: those of this walk, or all. */
+static void ready_clear(int fd, bool all)
+{
+	uint64_t key, next;
+	uint32_t value;
+	bool more = !bpf_map_get_next_key(fd, NULL, &next);
+
+	while (more) {
+		key = next;
+		more = !bpf_map_get_next_key(fd, &key, &next);
+		if (all || (!bpf_map_lookup_elem(fd, &key, &value) && value == AC_READY))
+			(void)bpf_map_delete_elem(fd, &key);
+	}
+}
+
+int accel_move_join(struct accel *a, size_t *ret_waiting)
+{
+	int r;
+
+	r = move_everywhere(a, (struct ac_move_args){ .mode = AC_MOVE_JOIN }, NULL, NULL);
+	if (r >= 0)
+		r = move_everywhere(a, (struct ac_move_args){ .mode = AC_MOVE_JOIN, .commit = 1 }, ret_waiting, NULL);
+	ready_clear(bpf_map__fd(a->skel->maps.ac_ready), r < 0 || !*ret_waiting);
+	return r;
+}
+
+int accel_move_odd(struct accel *a)
+{
+	size_t left = 0;
+	int r = move_everywhere(a, (struct ac_move_args){ .mode = AC_MOVE_ODD }, &left, NULL);
+
+	/* The rest read their queues empty first; the next tick tries again. */
+	a->odd_due = r < 0 || left;
+	return r;
+}
+
+/*
+ * Every namespace that has a socket of ours, from the sockets themselves: before leaving none may be missing, and
+ * what a dead owner noted in ac_spaces went with him. Counts the sockets.
+ */
+static int spaces_fill(struct accel *a, size_t *ret_joined)
+{
+	int fd = bpf_map__fd(a->skel->maps.ac_spaces), r;
+	_cleanup_free_ struct ac_sock_dump *socks = NULL;
+	size_t n = 0, joined = 0;
+	uint32_t one = 1;
+
+	r = accel_sockets(a, &socks, &n);
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		if (!socks[i].in_map)
+			continue;
+		joined++;
+		if (bpf_map_update_elem(fd, &socks[i].netns, &one, BPF_ANY))
+			r = -errno;
+	}
+	*ret_joined = joined;
+	return r;
+}
+
+/*
+ * The first call only switches off and looks around. A send that was sent the short way just before may still be
+ * on its way to the peer's lock, and would be lost if the peer left under it; until the next call it has arrived,
+ * or waits for the lock, which ac_move sees.
+ */
+int accel_leave(struct accel *a, size_t *ret_left, size_t *ret_asleep)
+{
+	size_t left = 0, asleep = 0;
+	int r;
+
+	if (a->ctl)
+		__atomic_store_n(&a->ctl->on, 0, __ATOMIC_RELEASE);
+	if (a->leaving) {
+		r = move_everywhere(a, (struct ac_move_args){ .mode = AC_MOVE_LEAVE }, &left, &asleep);
+	} else {
+		r = spaces_fill(a, &left);
+		a->leaving = r >= 0;
+	}
+	if (r < 0)
+		return r;
+	*ret_left = left;
+	*ret_asleep = asleep;
+	return 0;
+}

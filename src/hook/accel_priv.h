@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Shared by the files of the accelerator's user-space half, and by nobody else. */
+#pragma once
+
+#include <bpf/libbpf.h>
+
+#include "hook/accel.h"
+/* The skeleton wants the types of abi/accel.h before it. */
+#include "accel.skel.h"
+
+#define ACCEL_WATCHERS 5
+
+struct accel {
+	struct accel_probe probe;
+	struct accel_skel *skel;
+	struct bpf_link *sockops, *setsockopt, *walk_listen, *walk_exes, *dump, *move;
+	struct bpf_link *watchers[ACCEL_WATCHERS];
+	struct ring_buffer *ring;
+	struct ac_ctl *ctl; /* mmap of ac_ctl */
+	int cgroup_fd;
+	accel_event_fn on_event;
+	void *on_event_data;
+	char *state_dir;
+	uint64_t join_due_ms; /* CLOCK_MONOTONIC; 0: nothing to join */
+	uint64_t join_pause_ms;
+	bool leaving; /* accel_leave() has switched off and knows where to go */
+	bool learned_changed;
+	bool ripe; /* executables wait for a decision */
+	bool odd_due;
+	uint64_t keep_due_ms, odd_due_ms;
+	uint64_t brief_due_ms, brief_seen; /* AC_STAT_BRIEF when it was looked at */
+};
+
+/* accel_move.c */
+int accel_move_join(struct accel *a, size_t *ret_waiting);
+int accel_move_odd(struct accel *a);
+
+/* accel_learn.c */
+int accel_learn_decide(struct accel *a);
+int accel_learn_load(struct accel *a);
+int accel_learn_keep(struct accel *a);
+int accel_learn_trust(struct accel *a, const char *path, struct err *err);
+
+/* accel.c: the iterators that show and move sockets; the one over storages is told which map. */
+int accel_attach_walks(struct accel *a, struct err *err);
+
+uint64_t accel_now_ms(void);

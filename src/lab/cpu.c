@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "lab/cpu.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+int cpu_read(struct cpu_time *ret, struct err *err)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/stat", "re");
+	uint64_t user, nice, system, idle, iowait, irq, softirq, steal,
+		tick_us = 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
+
+	if (!f ||
+	    fscanf(f,
+		   "cpu %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64,
+		   &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal) != 8)
+		return err_set(err, -EIO, "cannot read /proc/stat");
+	ret->busy_us = (user + nice + system + irq + softirq) * tick_us;
+	ret->total_us = ret->busy_us + (idle + iowait + steal) * tick_us;
+	return 0;
+}

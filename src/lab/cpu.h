@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* Processor time of the whole machine since it started, of all processors together. */
+struct cpu_time {
+	uint64_t busy_us; /* programs, kernel and interrupts; not what a hypervisor took */
+	uint64_t total_us;
+};
+
+int cpu_read(struct cpu_time *ret, struct err *err);

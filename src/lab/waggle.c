@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "lab/waggle.h"
+
+#include <errno.h>
+#include <poll.h>
+
+#define LOG "waggle.log"
+#define READY_MS 20000
+#define STOP_MS 10000
+
+int waggle_point(const struct lab *lab, struct err *err)
+{
+	char run[PATH_MAX], state[PATH_MAX];
+	int r;
+
+	r = lab_mkdir(lab, "run", err);
+	if (r >= 0)
+		r = lab_mkdir(lab, "state", err);
+	if (r < 0)
+		return r;
+	(void)snprintf(run, sizeof(run), "%s/run", lab->dir);
+	(void)snprintf(state, sizeof(state), "%s/state", lab->dir);
+	if (setenv("WAGGLE_RUN_DIR", run, 1) < 0 || setenv("WAGGLE_STATE_DIR", state, 1) < 0)
+		return err_set(err, -errno, "out of memory");
+	return 0;
+}
+
+/* Reads until the word, the end, or the timeout. */
+static int await_ready(int fd, int timeout_ms)
+{
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+	char text[256] = "";
+	size_t len = 0;
+
+	while (len < sizeof(text) - 1) {
+		int n = poll(&pollfd, 1, timeout_ms);
+		ssize_t got;
+
+		if (n <= 0)
+			return n < 0 ? -errno : -ETIMEDOUT;
+		got = read(fd, text + len, sizeof(text) - 1 - len);
+		if (got <= 0)
+			return got < 0 ? -errno : -EPIPE;
+		len += (size_t)got;
+		text[len] = '\0';
+		if (strstr(text, "ready\n"))
+			return 0;
+	}
+	return -EPROTO;
+}
+
+int waggle_start(const struct lab *lab, struct prog *ret, struct err *err)
+{
+	const char *const argv[] = { "waggle", "accel", "--cgroup", lab->programs, NULL };
+	char log[PATH_MAX], last[256];
+	struct prog_spec spec = {
+		.argv = argv,
+		.file = "/proc/self/exe",
+		.netns_fd = -1,
+		.cgroup_fd = lab->waggle_fd,
+		.log = log,
+		.want_stdout = true,
+	};
+	struct prog prog = { .out = -1 };
+	int r;
+
+	(void)snprintf(log, sizeof(log), "%s/" LOG, lab->dir);
+	r = prog_start(&spec, &prog, err);
+	if (r < 0)
+		return r;
+	r = await_ready(prog.out, READY_MS);
+	if (r < 0) {
+		(void)prog_stop(&prog, STOP_MS);
+		lab_last_line(lab, LOG, last, sizeof(last));
+		return err_set(err, r, "'waggle accel' does not get ready: it says: %s", *last ? last : strerror(-r));
+	}
+	*ret = prog;
+	return 0;
+}
+
+int waggle_stop(const struct lab *lab, struct prog *waggle, struct err *err)
+{
+	char last[256];
+	int r = prog_stop(waggle, STOP_MS);
+
+	if (!r)
+		return 0;
+	lab_last_line(lab, LOG, last, sizeof(last));
+	return err_set(err, r < 0 ? r : -EIO, "'waggle accel' ended with %d: it says: %s", r, *last ? last : "nothing");
+}

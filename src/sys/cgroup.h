@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* The mount point of the cgroup v2 tree, on unified and hybrid machines alike. */
+int cgroup_root(char **ret, struct err *err);
+
+/*
+ * Opens a cgroup for attaching: dir NULL means the root of the v2 tree, otherwise a directory, which may be
+ * given relative to that root ("/app") or as a path of the file system. Refuses what is not cgroup v2.
+ */
+int cgroup_open(const char *dir, int *ret_fd, struct err *err);
+
+/* The path below the root of the cgroup with this id, "?" if it is gone. The caller frees it; NULL: no memory. */
+char *cgroup_path(uint64_t id);

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Command lines: words are the lines of the input. Whatever is accepted is in range and points into argv. */
+#include <getopt.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+struct args {
+	bool json;
+	const char *dir;
+	struct opt_list port;
+	uint64_t rounds;
+};
+
+static const struct opt table[] = {
+	{ "json", OPT_FLAG, NULL, "flag", offsetof(struct args, json), 0, 0 },
+	{ "dir", OPT_STRING, "DIR", "string", offsetof(struct args, dir), 0, 0 },
+	{ "port", OPT_LIST, "LIST", "list", offsetof(struct args, port), 0, 0 },
+	{ "rounds", OPT_U64, "N", "number", offsetof(struct args, rounds), 1, 100 },
+	{ 0 },
+};
+static const struct cmd cmd = { .name = "fuzz", .args = "[A [B]]", .help = "", .opts = table, .max = 2 };
+
+/* Refusals are printed; nobody wants to read them. */
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	return freopen("/dev/null", "w", stdout) ? 0 : 1;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+	_cleanup_free_ char *text = calloc(bytes + 1, 1);
+	char *argv[34] = { (char *)"fuzz" }, *rest = text, *word;
+	struct args args = { .rounds = 1 };
+	int argc = 1, first = -1, r;
+
+	if (!text)
+		return 0;
+	if (bytes)
+		memcpy(text, data, bytes);
+	while (argc < 33 && (word = strsep(&rest, "\n")))
+		argv[argc++] = word;
+	optind = 0; /* glibc's way of starting over after a word was left half read */
+	r = opt_parse(&cmd, argc, argv, &args, &first);
+	if (args.rounds < 1 || args.rounds > 100 || (r == 0 && (first < 1 || first > argc || argc - first > 2)))
+		abort();
+	if (r > 0 || (r < 0 && OPT_EXIT(r) != EXIT_DONE && OPT_EXIT(r) != EXIT_USAGE))
+		abort();
+	opt_list_done(&args.port);
+	return 0;
+}

@@ -1,0 +1,103 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The accelerator comes and goes while connections live: nothing of them is lost, and nothing of it stays.
+
+load ../lib/net.bash
+
+# Starts and ends the accelerator about every second until the traffic (pid $1) has ended.
+while_traffic() {
+	local pid=$1 signal=$2 rounds=0
+
+	while kill -0 "$pid" 2>/dev/null; do
+		accel_start --trust "$TOOLS/torture"
+		sleep 0.5
+		kill "-$signal" "$ACCEL"
+		wait "$ACCEL" || [ "$signal" = KILL ] || return 1
+		rounds=$((rounds + 1))
+		sleep 0.3
+	done
+	wait "$pid"
+	echo "# $rounds rounds" >&3
+	# With readers asleep each leaving takes as long as it may (5 s).
+	((rounds >= 2))
+}
+
+comes_and_goes() {
+	local signal=$1 rps=$2
+	shift 2
+
+	[ "$rps" = 0 ] || rps_on lo
+	"$TOOLS/torture" --seconds 12 --stall-ms 15000 "$@" &
+	while_traffic $! "$signal"
+}
+
+leaves_nothing() {
+	accel_start --trust "$TOOLS/torture"
+	"$TOOLS/torture" --seconds 2 --allow-eagain
+	at_least joined 10
+	"$TOOLS/kernel_view" objects "$ACCEL" >"$WORK/objects"
+	accel_stop
+	"$TOOLS/kernel_view" left <"$WORK/objects"
+}
+
+# With connections that live on: they must leave the table first.
+leaves_nothing_of_live_ones() {
+	accel_start --trust "$TOOLS/torture"
+	"$TOOLS/torture" --seconds 8 --allow-eagain &
+	until_true 5 joined_some
+	"$TOOLS/kernel_view" objects "$ACCEL" >"$WORK/objects"
+	accel_stop
+	wait $!
+	"$TOOLS/kernel_view" left <"$WORK/objects"
+}
+
+unload_works() {
+	"$WAGGLE" unload
+}
+
+cleared_by_unload() {
+	accel_start --trust "$TOOLS/torture"
+	"$TOOLS/torture" --seconds 6 --no-blocking &
+	local traffic=$!
+	until_true 5 joined_some
+	"$TOOLS/kernel_view" objects "$ACCEL" >"$WORK/objects"
+	kill -KILL "$ACCEL"
+	wait "$ACCEL" || true
+	kill -0 "$traffic"
+	# A socket whose queue is never empty meanwhile leaves at the next attempt.
+	until_true 20 unload_works
+	kill -0 "$traffic"
+	"$TOOLS/kernel_view" left <"$WORK/objects"
+	"$WAGGLE" unload | grep -q 'nothing to unload'
+	wait "$traffic"
+}
+
+joined_some() {
+	(($(counter joined) >= 10))
+}
+
+cleared_by_next_start() {
+	accel_start --trust "$TOOLS/torture"
+	"$TOOLS/torture" --seconds 8 --allow-eagain &
+	local traffic=$!
+	until_true 5 joined_some
+	"$TOOLS/kernel_view" objects "$ACCEL" >"$WORK/objects"
+	kill -KILL "$ACCEL"
+	wait "$ACCEL" || true
+	sleep 0.5
+	kill -0 "$traffic"
+	accel_start --trust "$TOOLS/torture"
+	sleep 1
+	accel_stop
+	wait "$traffic"
+	"$TOOLS/kernel_view" left <"$WORK/objects"
+}
+
+@test "torture while the accelerator starts and stops" { inside comes_and_goes TERM 0 --no-blocking; }
+@test "torture while the accelerator starts and stops, RPS on" { inside comes_and_goes TERM 1 --no-blocking; }
+@test "torture while the accelerator starts and stops, some readers asleep" { inside comes_and_goes TERM 1 --allow-eagain; }
+@test "torture while the accelerator starts and is killed" { inside comes_and_goes KILL 0 --allow-eagain; }
+@test "after SIGTERM nothing is left in the kernel" { inside leaves_nothing; }
+@test "after SIGTERM nothing is left, with live connections" { inside leaves_nothing_of_live_ones; }
+@test "after SIGKILL connections go on, and the next start clears up" { inside cleared_by_next_start; }
+@test "after SIGKILL connections go on, and unload clears up" { inside cleared_by_unload; }
