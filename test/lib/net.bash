@@ -148,7 +148,8 @@ at_least() {
 joined_share() {
 	local stats
 	stats=$("$TOOLS/kernel_view" stats "$ACCEL")
-	if ! jq -e --argjson share "$1" '.local > 0 and .joined * 100 >= .local * $share' <<<"$stats" >/dev/null; then
+	if ! jq -e --argjson share "$1" '.local > 0 and .joined * 2 >= .local
+		and (.joined + 2 * .poisoned) * 100 >= .local * $share' <<<"$stats" >/dev/null; then
 		echo "less than $1 % of the connections were joined: $stats" >&2
 		return 1
 	fi
