@@ -5,7 +5,9 @@
  */
 #pragma once
 
-#include "base/util.h"
+#include <stdint.h>
+
+#include "base/err.h"
 
 enum {
 	EXIT_DONE = 0,
@@ -49,6 +51,7 @@ extern const struct cmd cmd_trace;
 extern const struct cmd cmd_unload;
 extern const struct cmd cmd_doctor;
 extern const struct cmd cmd_demo;
+extern const struct cmd cmd_bench;
 
 /*
  * Parses the options and counts the operands of cmd into args, by the table. Returns 0 and the index of the first
@@ -62,3 +65,17 @@ void opt_help(const struct cmd *cmd);
 
 /* One line on stderr, "waggle: COMMAND: ...", and the exit code for returning. */
 int cmd_fail(int code, const char *fmt, ...) _printf_(2, 3);
+
+/*
+ * lab.c: what the commands with a lab of their own share.
+ *
+ * Progress is one line on stderr, written over on a terminal, a line each elsewhere.
+ */
+void cmd_progress(const char *fmt, ...) _printf_(1, 2);
+void cmd_progress_end(void);
+
+/* How much the running waggle has joined since it started: pairs at their birth, and single sockets later. */
+int cmd_joined(uint64_t *ret, struct err *err);
+
+/* Refuses, by an exit code and a line, to run beside a waggle for the whole machine: nothing would be plain. */
+int cmd_alone(const char *command);

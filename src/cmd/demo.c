@@ -5,21 +5,18 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <sys/utsname.h>
 #include <time.h>
 
 #include <jansson.h>
 
 #include "cmd/cmd.h"
-#include "ctl/client.h"
 #include "lab/capture.h"
 #include "lab/cpu.h"
 #include "lab/lab.h"
 #include "lab/scene.h"
 #include "lab/waggle.h"
 #include "lab/wrk.h"
-#include "sys/cgroup.h"
 
 #define DEMO_NAME "waggle-demo"
 #define DEMO_ROUNDS 3
@@ -70,29 +67,6 @@ static const char *mode_word(size_t joined)
 	return joined ? "joined" : "plain";
 }
 
-/* One line that is written over on a terminal, a line each elsewhere. */
-static void progress(const char *fmt, ...) _printf_(1, 2);
-static void progress(const char *fmt, ...)
-{
-	bool tty = isatty(STDERR_FILENO);
-	va_list ap;
-
-	if (tty)
-		(void)fputs("\r\033[K", stderr);
-	va_start(ap, fmt);
-	(void)vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	if (!tty && *fmt)
-		(void)fputc('\n', stderr);
-	(void)fflush(stderr);
-}
-
-static void progress_end(void)
-{
-	if (isatty(STDERR_FILENO))
-		(void)fputs("\r\033[K", stderr);
-}
-
 static void sleep_ms(long ms)
 {
 	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
@@ -109,7 +83,7 @@ static int demo_switch(struct demo *d, bool joined, struct err *err)
 		return 0;
 	r = prog_stop(&d->scene.balancer, NGINX_STOP_MS);
 	if (r >= 0)
-		r = joined ? waggle_start(d->lab, &d->waggle, err) : waggle_stop(d->lab, &d->waggle, err);
+		r = joined ? waggle_start(d->lab, NULL, &d->waggle, err) : waggle_stop(d->lab, &d->waggle, err);
 	return r < 0 ? r : scene_balancer(d->lab, &d->scene, err);
 }
 
@@ -127,21 +101,6 @@ static int demo_load(struct demo *d, const struct way *way, unsigned int connect
 	return wrk_run(d->lab, &spec, ret, err);
 }
 
-/* How much waggle has joined since it started: pairs at their birth, and single sockets later. */
-static int demo_joined(struct demo *d, uint64_t *ret, struct err *err)
-{
-	json_t *status = NULL, *counters;
-	int r = ctl_call("/v1/status", NULL, &status, err);
-
-	if (r < 0)
-		return r;
-	counters = json_object_get(status, "counters");
-	*ret = (uint64_t)json_integer_value(json_object_get(counters, "joined")) +
-	       (uint64_t)json_integer_value(json_object_get(counters, "joined_late"));
-	json_decref(status);
-	return 0;
-}
-
 /* waggle sees each program read on plain TCP until it knows it; the next connections are joined. */
 static int demo_learn(struct demo *d, struct err *err)
 {
@@ -152,12 +111,12 @@ static int demo_learn(struct demo *d, struct err *err)
 	for (int i = 0; r >= 0 && i < DEMO_LEARN_TRIES; i++) {
 		uint64_t before, after;
 
-		progress("waggle watches nginx and wrk read (%d s)", i + 1);
-		r = demo_joined(d, &before, err);
+		cmd_progress("waggle watches nginx and wrk read (%d s)", i + 1);
+		r = cmd_joined(&before, err);
 		if (r >= 0)
 			r = demo_load(d, &ways[1], 10, 1, &result, err);
 		if (r >= 0)
-			r = demo_joined(d, &after, err);
+			r = cmd_joined(&after, err);
 		/* More than wrk's own: those to the backends too. */
 		if (r >= 0 && after > before + 10)
 			return 0;
@@ -175,10 +134,10 @@ static int demo_measure(struct demo *d, size_t w, size_t joined, size_t round, s
 	struct wrk_result result;
 	int r;
 
-	progress("round %zu of %" PRIu64 ": %s, %s", round + 1, d->args->rounds, ways[w].title, mode_word(joined));
+	cmd_progress("round %zu of %" PRIu64 ": %s, %s", round + 1, d->args->rounds, ways[w].title, mode_word(joined));
 	r = demo_switch(d, joined, err);
 	if (r >= 0 && joined)
-		r = demo_joined(d, &joined_before, err);
+		r = cmd_joined(&joined_before, err);
 	if (r >= 0)
 		r = cpu_read(&before, err);
 	if (r >= 0)
@@ -186,7 +145,7 @@ static int demo_measure(struct demo *d, size_t w, size_t joined, size_t round, s
 	if (r >= 0)
 		r = cpu_read(&after, err);
 	if (r >= 0 && joined)
-		r = demo_joined(d, &joined_after, err);
+		r = cmd_joined(&joined_after, err);
 	if (r < 0)
 		return r;
 	if (!result.requests)
@@ -202,7 +161,7 @@ static int demo_measure(struct demo *d, size_t w, size_t joined, size_t round, s
 	row->v[CPU_US][round] = (double)(after.busy_us - before.busy_us) / (double)result.requests;
 	row->errors += wrk_errors(&result);
 	if (wrk_errors(&result)) {
-		progress_end();
+		cmd_progress_end();
 		(void)cmd_fail(0,
 			       "demo: %s, %s: errors of wrk: %" PRIu64 " connect, %" PRIu64 " read, %" PRIu64
 			       " write, %" PRIu64 " timeout, %" PRIu64 " not 2xx or 3xx",
@@ -248,7 +207,7 @@ static int demo_capture(struct demo *d, size_t joined, struct err *err)
 	struct wrk_result result;
 	int r;
 
-	progress("capture of one connection, %s", mode_word(joined));
+	cmd_progress("capture of one connection, %s", mode_word(joined));
 	r = demo_switch(d, joined, err);
 	if (r >= 0)
 		r = capture_start(d->lab, "http1", 80, SCENE_CLIENT, &capture, err);
@@ -400,7 +359,7 @@ static int demo_steps(struct demo *d, struct err *err)
 {
 	int r;
 
-	progress("three nginx in their namespaces");
+	cmd_progress("three nginx in their namespaces");
 	r = waggle_point(d->lab, err);
 	if (r >= 0)
 		r = scene_start(d->lab, &d->scene, err);
@@ -444,7 +403,7 @@ static int demo_in_lab(struct lab *lab, void *data)
 
 	d->lab = lab;
 	r = demo_steps(d, &err);
-	progress_end();
+	cmd_progress_end();
 	if (r < 0)
 		return cmd_fail(EXIT_FAILED, "demo: %s", err.text);
 	demo_medians(d);
@@ -475,25 +434,6 @@ static int demo_needs(void)
 	return EXIT_DONE;
 }
 
-/* A waggle for the whole machine would join the plain rows too. One for another cgroup does not matter. */
-static int demo_alone(void)
-{
-	_cleanup_free_ char *root = NULL;
-	json_t *status = NULL;
-	const char *cgroup;
-	bool whole;
-
-	if (ctl_call("/v1/status", NULL, &status, NULL) < 0)
-		return EXIT_DONE;
-	cgroup = json_string_value(json_object_get(status, "cgroup"));
-	whole = cgroup && (streq(cgroup, "/") || (cgroup_root(&root, NULL) >= 0 && streq(cgroup, root)));
-	json_decref(status);
-	if (whole)
-		return cmd_fail(EXIT_FAILED,
-				"demo: waggle runs already, so nothing here would be plain: run 'waggle unload' first");
-	return EXIT_DONE;
-}
-
 static const struct opt demo_opts[] = {
 	{ "rounds", OPT_U64, "N", "how often each way is measured (default 3)", offsetof(struct demo_args, rounds), 1,
 	  DEMO_ROUNDS_MAX },
@@ -516,14 +456,14 @@ static int demo_fn(int argc, char **argv)
 		return cmd_fail(EXIT_FAILED, "out of memory");
 	r = demo_needs();
 	if (r == EXIT_DONE)
-		r = demo_alone();
+		r = cmd_alone("demo");
 	if (r != EXIT_DONE)
 		return r;
 	*d = (struct demo){ .args = &args, .waggle.out = -1 };
 	r = lab_run(DEMO_NAME, scene_hosts, ARRAY_SIZE(scene_hosts), demo_in_lab, d, &err);
 	if (r >= 0)
 		return r;
-	progress_end();
+	cmd_progress_end();
 	return cmd_fail(EXIT_FAILED, "demo: %s", err.text);
 }
 

@@ -50,15 +50,15 @@ static void child_signals(void)
 	(void)signal(SIGPIPE, SIG_DFL);
 }
 
-static int child_join(const struct prog_spec *spec)
+int prog_enter(int netns_fd, int cgroup_fd)
 {
-	if (spec->cgroup_fd >= 0) {
-		_cleanup_close_ int fd = openat(spec->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	if (cgroup_fd >= 0) {
+		_cleanup_close_ int fd = openat(cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 
 		if (fd < 0 || write(fd, "0", 1) < 0)
 			return -errno;
 	}
-	if (spec->netns_fd >= 0 && setns(spec->netns_fd, CLONE_NEWNET) < 0)
+	if (netns_fd >= 0 && setns(netns_fd, CLONE_NEWNET) < 0)
 		return -errno;
 	return 0;
 }
@@ -72,7 +72,7 @@ static int child_exec(const struct prog_spec *spec, const char *file, pid_t pare
 	/* The parent may have ended before the signal was asked for. */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != parent)
 		return -ESRCH;
-	r = child_join(spec);
+	r = prog_enter(spec->netns_fd, spec->cgroup_fd);
 	if (r < 0)
 		return r;
 	log_fd = open_log(spec->log);

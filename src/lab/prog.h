@@ -42,3 +42,6 @@ int prog_run(const struct prog_spec *spec, int timeout_ms, struct err *err);
 
 /* Finds a program as prog_start() does; -ENOENT. */
 int prog_find(const char *name, char *ret, size_t size);
+
+/* Moves the calling process, of one thread, into a namespace and a cgroup, as prog_start() does; -1: stays. */
+int prog_enter(int netns_fd, int cgroup_fd);

@@ -7,6 +7,7 @@
 #define LOG "waggle.log"
 #define READY_MS 20000
 #define STOP_MS 10000
+#define WAGGLE_TRUST_MAX 8
 
 int waggle_point(const struct lab *lab, struct err *err)
 {
@@ -49,9 +50,9 @@ static int await_ready(int fd, int timeout_ms)
 	return -EPROTO;
 }
 
-int waggle_start(const struct lab *lab, struct prog *ret, struct err *err)
+int waggle_start(const struct lab *lab, const char *const *trust, struct prog *ret, struct err *err)
 {
-	const char *const argv[] = { "waggle", "accel", "--cgroup", lab->programs, NULL };
+	const char *argv[4 + 2 * WAGGLE_TRUST_MAX + 1] = { "waggle", "accel", "--cgroup", lab->programs };
 	char log[PATH_MAX], last[256];
 	struct prog_spec spec = {
 		.argv = argv,
@@ -64,6 +65,12 @@ int waggle_start(const struct lab *lab, struct prog *ret, struct err *err)
 	struct prog prog = { .out = -1 };
 	int r;
 
+	for (size_t i = 0; trust && trust[i]; i++) {
+		if (i == WAGGLE_TRUST_MAX)
+			return err_set(err, -E2BIG, "at most %d programs can be trusted", WAGGLE_TRUST_MAX);
+		argv[4 + 2 * i] = "--trust";
+		argv[5 + 2 * i] = trust[i];
+	}
 	(void)snprintf(log, sizeof(log), "%s/" LOG, lab->dir);
 	r = prog_start(&spec, &prog, err);
 	if (r < 0)

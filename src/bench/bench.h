@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Benchmarks. Each is an entry of one table (bench.c) and declares its rows; the frame measures them in a lab of
+ * its own and keeps every sample.
+ *
+ * A row is measured in several ways (plain TCP, AF_UNIX, joined), of which the first is what the others are compared
+ * with, and the benchmark's subject is the one that is judged. Rows of one group are measured together: for each round, the
+ * ways in turn, and within a way the group's rows. So what else the machine does hits all ways alike, and what
+ * drifts hits all rounds alike. Odd rounds take the ways backwards.
+ *
+ * A row that cannot be measured is left out with a sentence, and the others go on.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "bench/stats.h"
+#include "lab/lab.h"
+#include "lab/prog.h"
+
+#define BENCH_WAYS_MAX 4
+#define BENCH_ROUNDS_MAX 100
+
+struct bench_run;
+struct bench_row;
+
+struct bench_way {
+	const char *word, *title;
+	bool by_unix; /* AF_UNIX in the place of TCP */
+	/* Makes the machine ready for this way; called before each group's turn. */
+	int (*enter)(struct bench_run *run, struct err *err);
+};
+
+struct bench_group {
+	const char *word, *title, *unit;
+	bool less_is_better;
+	const char *const *needs; /* pairs of program and package, ends with NULL; may be NULL */
+	bool two_cpus;		  /* makes no sense on a single one */
+	bool sweep;		  /* the rows differ by .bytes alone: plotted as a curve */
+	/* What the rows share, made anew for each turn of a way; may be NULL. stop is called after a failed start too. */
+	int (*start)(struct bench_run *run, struct err *err);
+	void (*stop)(struct bench_run *run);
+};
+
+enum bench_target {
+	BENCH_NO_TARGET,
+	BENCH_RATIO_AT_LEAST, /* how many times as good as the first way */
+	BENCH_EXTRA_AT_MOST,  /* the difference to the first way, in the unit */
+};
+
+struct bench_row {
+	const struct bench_group *group;
+	char name[40]; /* GROUP, or GROUP-WORD */
+	const char *title;
+	uint64_t bytes;	   /* of a message; 0: it is not about messages */
+	unsigned int ways; /* a bit each */
+	enum bench_target target;
+	double target_value;
+	unsigned int rounds_max; /* 0: as many as the others */
+	/* One sample in the group's unit. */
+	int (*sample)(struct bench_run *run, const struct bench_row *row, size_t way, double *ret, struct err *err);
+	const void *data; /* the benchmark's own */
+
+	/* What came of it. */
+	struct {
+		double *v; /* in order of the rounds */
+		size_t n;
+		struct stats stats; /* if n */
+	} ways_got[BENCH_WAYS_MAX];
+	uint64_t joined; /* pairs and single sockets that waggle joined during the samples of the subject */
+	char *skipped;	 /* why there is nothing, or not all */
+	bool failed;	 /* that was not for a lack of programs or processors */
+};
+
+struct bench {
+	const char *name, *help;
+	const struct bench_way *ways;
+	size_t n_ways;
+	size_t subject; /* index of the way that is judged */
+	const struct lab_host *hosts;
+	size_t n_hosts;
+	int (*rows)(struct bench_run *run, struct err *err); /* declares them by bench_row_add() */
+	void (*done)(struct bench_run *run);		     /* ends what .enter has left running; may be NULL */
+};
+
+struct bench_opts {
+	unsigned int rounds;
+	double seconds;	  /* of a sample */
+	uint64_t pairs;	  /* how many idle ones */
+	const char *only; /* only rows whose name contains this; may be NULL */
+};
+
+/* What a floor below the commands cannot do by itself. */
+struct bench_env {
+	void (*progress)(const char *text);
+	void (*complain)(const char *text);
+	/* Pairs and sockets that the running waggle has joined since it started. */
+	int (*joined)(uint64_t *ret, struct err *err);
+};
+
+struct bench_run {
+	const struct bench *bench;
+	const struct bench_opts *opts;
+	const struct bench_env *env;
+	const struct lab *lab;
+	struct bench_row *rows;
+	size_t n_rows, rows_room;
+	int cpus[2]; /* processors for pinning */
+	size_t n_cpus;
+	double load_before, load_after; /* the machine's, of a minute */
+	struct prog waggle;
+	void *group_state; /* of the group that is measured: for its start and stop */
+};
+
+/* The table; ends with a NULL name. */
+extern const struct bench benches[];
+const struct bench *bench_find(const char *name);
+
+/* Declares a row: copied, in the order of the calls, groups without gaps. -ENOMEM. */
+int bench_row_add(struct bench_run *run, const struct bench_row *row, struct err *err);
+
+/* Declares all rows, then drops those that opts.only does not name. -ENOENT: it names none. */
+int bench_declare(struct bench_run *run, struct err *err);
+
+/* Measures the rows in run->lab. A failure of single rows is told in them, and is no failure of the run. */
+int bench_measure(struct bench_run *run, struct err *err);
+
+void bench_done(struct bench_run *run);
+
+/* How many times as good as the first way: more is better, whatever the unit is. 0: one of them was not measured. */
+double bench_ratio(const struct bench_row *row, size_t way);
+
+/* Smallest and largest of the ratios of single rounds; false: there is none. */
+bool bench_ratio_spread(const struct bench_row *row, size_t way, double *ret_min, double *ret_max);
+
+/* What the subject has beyond the first way, in the unit. */
+double bench_extra(const struct bench_run *run, const struct bench_row *row);
+
+enum bench_verdict { BENCH_NOT_JUDGED, BENCH_MET, BENCH_MISSED };
+enum bench_verdict bench_judge(const struct bench_run *run, const struct bench_row *row);
+
+/* The kernel, the processor, and how many of them. ret_cpu holds a line of /proc/cpuinfo, cut at n. */
+void bench_cpu_model(char *ret_cpu, size_t n);
+
+/* report.c: all of it as one JSON document, the caller's to release; NULL: no memory. */
+json_t *bench_json(const struct bench_run *run);
+
+/* plot.c: NAME-GROUP.svg for each group that was measured, by gnuplot. dir exists. */
+int bench_plot(const struct bench_run *run, const char *dir, struct err *err);
+
+/* accel.c: rows of the accelerator, and the sweep over sizes. */
+extern const struct bench_way accel_ways[];
+#define ACCEL_WAYS 3
+enum { ACCEL_PLAIN, ACCEL_UNIX, ACCEL_JOINED };
+int accel_rows(struct bench_run *run, struct err *err);
+int accel_sizes_rows(struct bench_run *run, struct err *err);
+void accel_done(struct bench_run *run);

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <sys/utsname.h>
+
+#include "bench/bench.h"
+
+static json_t *json_way(const struct bench_row *row, size_t way)
+{
+	const struct stats *s = &row->ways_got[way].stats;
+	json_t *samples = json_array();
+
+	for (size_t i = 0; i < row->ways_got[way].n; i++)
+		(void)json_array_append_new(samples, json_real(row->ways_got[way].v[i]));
+	return json_pack("{s:o, s:f, s:f, s:f, s:f, s:f}", "samples", samples, "median", s->median, "q1", s->q1, "q3",
+			 s->q3, "min", s->min, "max", s->max);
+}
+
+/* Of each way but the first: how many times as good it is, by the medians, and within single rounds. */
+static json_t *json_ratio(const struct bench_row *row, size_t way)
+{
+	double min, max;
+
+	if (!bench_ratio_spread(row, way, &min, &max))
+		return json_null();
+	return json_pack("{s:f, s:f, s:f}", "of_medians", bench_ratio(row, way), "min", min, "max", max);
+}
+
+static json_t *json_target(const struct bench_row *row)
+{
+	switch (row->target) {
+	case BENCH_RATIO_AT_LEAST:
+		return json_pack("{s:f}", "ratio_at_least", row->target_value);
+	case BENCH_EXTRA_AT_MOST:
+		return json_pack("{s:f}", "extra_at_most", row->target_value);
+	case BENCH_NO_TARGET:
+		break;
+	}
+	return json_null();
+}
+
+static json_t *json_row(const struct bench_run *run, const struct bench_row *row)
+{
+	enum bench_verdict verdict = bench_judge(run, row);
+	json_t *ways = json_object(), *ratios = json_object();
+
+	for (size_t w = 0; w < run->bench->n_ways; w++) {
+		if (!row->ways_got[w].n)
+			continue;
+		(void)json_object_set_new(ways, run->bench->ways[w].word, json_way(row, w));
+		if (w)
+			(void)json_object_set_new(ratios, run->bench->ways[w].word, json_ratio(row, w));
+	}
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "name", row->name, "group",
+			 row->group->word, "title", row->title, "unit", row->group->unit, "better",
+			 row->group->less_is_better ? "less" : "more", "message_bytes",
+			 row->bytes ? json_integer((json_int_t)row->bytes) : json_null(), "ways", ways, "ratios",
+			 ratios, "target", json_target(row), "met",
+			 verdict == BENCH_NOT_JUDGED ? json_null() : json_boolean(verdict == BENCH_MET), "joined",
+			 (json_int_t)row->joined, "skipped", row->skipped ? json_string(row->skipped) : json_null());
+}
+
+static json_t *json_machine(const struct bench_run *run)
+{
+	struct utsname kernel;
+	char cpu[256];
+
+	(void)uname(&kernel);
+	bench_cpu_model(cpu, sizeof(cpu));
+	return json_pack("{s:s, s:s, s:s, s:I, s:f, s:f}", "kernel", kernel.release, "machine", kernel.machine, "cpu",
+			 cpu, "processors", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "load_before", run->load_before,
+			 "load_after", run->load_after);
+}
+
+json_t *bench_json(const struct bench_run *run)
+{
+	json_t *rows = json_array(), *ways = json_array();
+
+	for (size_t i = 0; i < run->n_rows; i++)
+		(void)json_array_append_new(rows, json_row(run, &run->rows[i]));
+	for (size_t w = 0; w < run->bench->n_ways; w++)
+		(void)json_array_append_new(ways, json_string(run->bench->ways[w].word));
+	return json_pack("{s:s, s:o, s:I, s:f, s:I, s:o, s:s, s:s, s:o}", "benchmark", run->bench->name, "machine",
+			 json_machine(run), "rounds", (json_int_t)run->opts->rounds, "seconds", run->opts->seconds,
+			 "pairs", (json_int_t)run->opts->pairs, "ways", ways, "baseline", run->bench->ways[0].word,
+			 "subject", run->bench->ways[run->bench->subject].word, "rows", rows);
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The benchmarks: the frame of src/bench in a lab of its own, and its result as a table, JSON and plots. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#include <jansson.h>
+
+#include "bench/bench.h"
+#include "cmd/cmd.h"
+#include "ctl/table.h"
+#include "lab/waggle.h"
+
+#define BENCH_LAB "waggle-bench"
+#define BENCH_ROUNDS 5
+#define BENCH_SECONDS 0.5
+#define BENCH_SECONDS_MAX 600
+#define BENCH_PAIRS 100000
+#define BENCH_PAIRS_MAX 500000
+/* Enough to see that all works; of what is measured nothing can be said. */
+#define QUICK_ROUNDS 1
+#define QUICK_SECONDS 0.02
+#define QUICK_PAIRS 1000
+
+struct bench_args {
+	uint64_t rounds, pairs;
+	const char *seconds, *plot, *row;
+	bool json, quick;
+};
+
+struct bench_job {
+	struct bench_run run;
+	const struct bench_args *args;
+	char plot[PATH_MAX];
+};
+
+static void say_progress(const char *text)
+{
+	cmd_progress("%s", text);
+}
+
+static void say_complaint(const char *text)
+{
+	cmd_progress_end();
+	(void)cmd_fail(EXIT_FAILED, "bench: %s", text);
+}
+
+static const struct bench_env env = { say_progress, say_complaint, cmd_joined };
+
+static const char *verdict_word(enum bench_verdict verdict)
+{
+	return verdict == BENCH_MET ? "yes" : verdict == BENCH_MISSED ? "NO" : "";
+}
+
+static void put_value(struct table *t, const struct bench_row *row, size_t way)
+{
+	double v = row->ways_got[way].stats.median;
+
+	if (!row->ways_got[way].n)
+		table_cell(t, "-");
+	else
+		table_cell(t, "%.*f", v < 10 ? 2 : v < 1000 ? 1 : 0, v);
+}
+
+static void put_judgement(struct table *t, const struct bench_run *run, const struct bench_row *row)
+{
+	size_t subject = run->bench->subject;
+	double min, max;
+
+	if (!bench_ratio_spread(row, subject, &min, &max)) {
+		table_cell(t, "-");
+		table_cell(t, "-");
+	} else {
+		table_cell(t, "%.2f", bench_ratio(row, subject));
+		table_cell(t, "%.2f-%.2f", min, max);
+	}
+	switch (row->target) {
+	case BENCH_RATIO_AT_LEAST:
+		table_cell(t, ">= %.2f", row->target_value);
+		break;
+	case BENCH_EXTRA_AT_MOST:
+		table_cell(t, "+%.0f of %.0f", row->ways_got[0].n ? bench_extra(run, row) : 0, row->target_value);
+		break;
+	case BENCH_NO_TARGET:
+		table_cell(t, "-");
+		break;
+	}
+	table_cell(t, "%s", row->skipped ? "left out" : verdict_word(bench_judge(run, row)));
+}
+
+static int print_table(const struct bench_run *run)
+{
+	const struct bench *bench = run->bench;
+	struct table_col cols[BENCH_WAYS_MAX + 6] = { { "ROW", false }, { "UNIT", false } };
+	size_t n = 2, met = 0, judged = 0;
+	struct utsname kernel;
+	struct table t;
+	char cpu[256];
+	int r;
+
+	for (size_t w = 0; w < bench->n_ways; w++)
+		cols[n++] = (struct table_col){ bench->ways[w].word, true };
+	cols[n++] = (struct table_col){ "RATIO", true };
+	cols[n++] = (struct table_col){ "SPREAD", true };
+	cols[n++] = (struct table_col){ "TARGET", true };
+	cols[n++] = (struct table_col){ "MET", true };
+	(void)uname(&kernel);
+	bench_cpu_model(cpu, sizeof(cpu));
+	printf("Linux %s, %ld x %s, load %.1f before and %.1f after;\n"
+	       "medians of %u rounds of %g s. Ratio: how many times as good %s is as %s; spread: of single rounds.\n\n",
+	       kernel.release, sysconf(_SC_NPROCESSORS_ONLN), cpu, run->load_before, run->load_after, run->opts->rounds,
+	       run->opts->seconds, bench->ways[bench->subject].word, bench->ways[0].word);
+	table_init(&t, cols, n);
+	for (size_t i = 0; i < run->n_rows; i++) {
+		const struct bench_row *row = &run->rows[i];
+		enum bench_verdict verdict = bench_judge(run, row);
+
+		table_cell(&t, "%s", row->name);
+		table_cell(&t, "%s", row->group->unit);
+		for (size_t w = 0; w < bench->n_ways; w++)
+			put_value(&t, row, w);
+		put_judgement(&t, run, row);
+		judged += verdict != BENCH_NOT_JUDGED;
+		met += verdict == BENCH_MET;
+	}
+	r = table_print(&t, stdout);
+	table_done(&t);
+	printf("\n%zu of %zu targets met\n", met, judged);
+	return r;
+}
+
+static int print_json(const struct bench_run *run)
+{
+	json_t *root = bench_json(run);
+	int r = root ? json_dumpf(root, stdout, JSON_INDENT(2)) : -1;
+
+	json_decref(root);
+	(void)putchar('\n');
+	return r;
+}
+
+static int print_result(const struct bench_job *job)
+{
+	struct err err = {};
+	int r = job->args->json ? print_json(&job->run) : print_table(&job->run);
+
+	if (r < 0)
+		return cmd_fail(EXIT_FAILED, "bench: cannot write the result");
+	if (job->plot[0] && bench_plot(&job->run, job->plot, &err) < 0)
+		return cmd_fail(EXIT_FAILED, "bench: %s", err.text);
+	for (size_t i = 0; i < job->run.n_rows; i++)
+		if (job->run.rows[i].failed)
+			return EXIT_FAILED;
+	return EXIT_DONE;
+}
+
+/* In the child of lab_run(). */
+static int bench_in_lab(struct lab *lab, void *data)
+{
+	struct bench_job *job = data;
+	struct err err = {};
+	int r;
+
+	job->run.lab = lab;
+	r = waggle_point(lab, &err);
+	if (r >= 0)
+		r = bench_measure(&job->run, &err);
+	cmd_progress_end();
+	r = r < 0 ? cmd_fail(EXIT_FAILED, "bench: %s", err.text) : print_result(job);
+	bench_done(&job->run);
+	return r;
+}
+
+static int list_benches(void)
+{
+	for (const struct bench *b = benches; b->name; b++)
+		printf("%-10s %s\n", b->name, b->help);
+	return EXIT_DONE;
+}
+
+static int bench_needs(const struct bench_args *args)
+{
+	char path[4096];
+
+	if (geteuid() != 0)
+		return cmd_fail(EXIT_FAILED, "bench: needs root, for namespaces and BPF: run 'sudo waggle bench'");
+	if (prog_find("ip", path, sizeof(path)) < 0)
+		return cmd_fail(EXIT_FAILED, "bench: 'ip' is missing: run 'apt-get install iproute2'");
+	if (args->plot && prog_find("gnuplot", path, sizeof(path)) < 0)
+		return cmd_fail(EXIT_FAILED,
+				"bench: 'gnuplot' is missing: run 'apt-get install gnuplot-nox', or leave --plot out");
+	return EXIT_DONE;
+}
+
+/* Made before anything is measured, so that it does not fail at the end. */
+static int plot_dir(const struct bench_args *args, char *ret, size_t n)
+{
+	char path[PATH_MAX];
+
+	if (!args->plot)
+		return EXIT_DONE;
+	if (mkdir(args->plot, 0755) < 0 && errno != EEXIST)
+		return cmd_fail(EXIT_USAGE, "bench: cannot make the directory '%s': %s", args->plot, strerror(errno));
+	if (!realpath(args->plot, path) || access(path, W_OK) < 0)
+		return cmd_fail(EXIT_USAGE, "bench: cannot write to '%s': %s", args->plot, strerror(errno));
+	/* It becomes a string of gnuplot's. */
+	if (strchr(path, '\'') || strchr(path, '\n') || strlen(path) >= n)
+		return cmd_fail(EXIT_USAGE, "bench: '%s' cannot be a directory for plots: give another", args->plot);
+	(void)snprintf(ret, n, "%s", path);
+	return EXIT_DONE;
+}
+
+static int parse_seconds(const char *text, double *ret)
+{
+	char *end;
+	double v;
+
+	if (!text)
+		return 0;
+	v = strtod(text, &end);
+	if (end == text || *end || !isfinite(v) || v < 0.01 || v > BENCH_SECONDS_MAX)
+		return -EINVAL;
+	*ret = v;
+	return 0;
+}
+
+static int bench_run_one(const struct bench *bench, const struct bench_args *args)
+{
+	struct bench_opts opts = {
+		.rounds = args->rounds ? (unsigned int)args->rounds :
+			  args->quick  ? QUICK_ROUNDS :
+					 BENCH_ROUNDS,
+		.seconds = args->quick ? QUICK_SECONDS : BENCH_SECONDS,
+		.pairs = args->pairs ? args->pairs :
+			 args->quick ? QUICK_PAIRS :
+				       BENCH_PAIRS,
+		.only = args->row,
+	};
+	struct bench_job job = { .args = args };
+	struct err err = {};
+	int r;
+
+	if (parse_seconds(args->seconds, &opts.seconds) < 0)
+		return cmd_fail(EXIT_USAGE, "bench: '%s' does not fit --seconds: give a number from 0.01 to %d",
+				args->seconds, BENCH_SECONDS_MAX);
+	job.run = (struct bench_run){ .bench = bench, .opts = &opts, .env = &env, .waggle.out = -1 };
+	r = bench_declare(&job.run, &err) < 0 ? cmd_fail(EXIT_USAGE, "bench: %s", err.text) : EXIT_DONE;
+	if (r == EXIT_DONE)
+		r = bench_needs(args);
+	if (r == EXIT_DONE)
+		r = plot_dir(args, job.plot, sizeof(job.plot));
+	if (r == EXIT_DONE)
+		r = cmd_alone("bench");
+	if (r == EXIT_DONE) {
+		r = lab_run(BENCH_LAB, bench->hosts, bench->n_hosts, bench_in_lab, &job, &err);
+		if (r < 0) {
+			cmd_progress_end();
+			r = cmd_fail(EXIT_FAILED, "bench: %s", err.text);
+		}
+	}
+	bench_done(&job.run);
+	return r;
+}
+
+static const struct opt bench_opts[] = {
+	{ "rounds", OPT_U64, "N", "how often each row is measured (default 5)", offsetof(struct bench_args, rounds), 1,
+	  BENCH_ROUNDS_MAX },
+	{ "seconds", OPT_STRING, "S", "how long, each time (default 0.5; wrk takes whole seconds)",
+	  offsetof(struct bench_args, seconds), 0, 0 },
+	{ "row", OPT_STRING, "WORD", "only rows whose name contains this", offsetof(struct bench_args, row), 0, 0 },
+	{ "pairs", OPT_U64, "N", "how many idle pairs the row 'memory' makes (default 100000)",
+	  offsetof(struct bench_args, pairs), 1, BENCH_PAIRS_MAX },
+	{ "quick", OPT_FLAG, NULL, "one short round, to see that everything works", offsetof(struct bench_args, quick),
+	  0, 0 },
+	{ "json", OPT_FLAG, NULL, "print every sample, and what was made of them, as JSON",
+	  offsetof(struct bench_args, json), 0, 0 },
+	{ "plot", OPT_STRING, "DIR", "draw SVG files into this directory, by gnuplot",
+	  offsetof(struct bench_args, plot), 0, 0 },
+	{ 0 },
+};
+
+static int bench_fn(int argc, char **argv)
+{
+	struct bench_args args = {};
+	const struct bench *bench;
+	int first, r;
+
+	r = opt_parse(&cmd_bench, argc, argv, &args, &first);
+	if (r < 0)
+		return OPT_EXIT(r);
+	if (first == argc)
+		return list_benches();
+	bench = bench_find(argv[first]);
+	if (!bench)
+		return cmd_fail(EXIT_USAGE, "bench: there is no benchmark '%s': see 'waggle bench'", argv[first]);
+	return bench_run_one(bench, &args);
+}
+
+const struct cmd cmd_bench = {
+	.name = "bench",
+	.args = "[NAME]",
+	.help = "run a benchmark, each with its baseline in the same run; without a name: list them",
+	.opts = bench_opts,
+	.max = 1,
+	.fn = bench_fn,
+};
