@@ -42,7 +42,7 @@ struct pair_result {
 int pair_run(const struct pair_spec *spec, struct pair_result *ret, struct err *err);
 
 /*
- * Makes idle connections within one process, over IPv4 loopback of the namespace, and tells by how many bytes the
+ * Makes idle connections, each within one process, over IPv4 loopback of the namespace, and tells by how many bytes the
  * kernel's own memory (slab that cannot be reclaimed, and per-CPU) has grown for each. Returns when they are closed and
  * that memory has settled again.
  */
