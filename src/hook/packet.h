@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The packet hook: services for clients on other machines and in containers, forwarded in XDP or TC. Programs, links
+ * and the table of connections are pinned beside the tables of services (hook/lb.h) and outlive the process; the next
+ * one takes them over without losing a packet.
+ */
+#pragma once
+
+#include "abi/packet.h"
+#include "hook/lb.h"
+#include "model/config.h"
+
+struct packet;
+
+struct packet_opts {
+	const struct config_interface *interfaces;
+	size_t n_interfaces;
+	const struct config_cidrs *allow, *deny; /* NULL: none */
+	uint32_t source_rate;			 /* new connections a second and source; 0: no limit */
+	uint32_t max_conns; /* records of the table; 0: 1 Mi. What is pinned already keeps its size */
+};
+
+/*
+ * Loads the programs on lb's maps and attaches them to the interfaces, or replaces what an earlier process attached
+ * (bpf_link_update). On failure what was attached before goes on as it was.
+ */
+int packet_open(struct lb *lb, const struct packet_opts *opts, struct packet **ret, struct err *err);
+
+/*
+ * To be called after services have changed (lb_apply, lb_remove, lb_end): lets packets of new services in, and finds
+ * the addresses that backends are reached from.
+ */
+int packet_apply(struct packet *p, struct err *err);
+
+/* Other interfaces and limits from now on; interfaces that are no longer named are let go last. */
+int packet_set(struct packet *p, const struct packet_opts *opts, struct err *err);
+
+/* Forgets connections that have ended; a part of the table each time. To be called every PACKET_TICK_MS. */
+#define PACKET_TICK_MS 100
+int packet_tick(struct packet *p);
+
+/* How an interface is served, and why so: for `waggle status` and `waggle doctor`. */
+struct packet_attach {
+	char name[32];
+	const char *hook; /* "xdp", "xdp-generic", "tc", "none" */
+	char why[256];
+};
+size_t packet_attached(const struct packet *p, const struct packet_attach **ret);
+
+/* Counts by enum pk_reason. */
+int packet_stats(const struct packet *p, uint64_t ret[_PK_REASON_MAX]);
+
+/* fn for each connection until it returns non-zero, which is returned. idle_ms: since its last packet. */
+typedef int (*packet_conn_fn)(const struct pk_conn *conn, uint64_t idle_ms, void *data);
+int packet_each_conn(const struct packet *p, packet_conn_fn fn, void *data);
+
+/* Lets go; what is pinned goes on. */
+struct packet *packet_close(struct packet *p);
+static inline void packet_closep(struct packet **p)
+{
+	(void)packet_close(*p);
+}
+
+extern const char *const packet_reason_words[_PK_REASON_MAX];
+extern const char *const packet_reason_texts[_PK_REASON_MAX];
+extern const char *const packet_state_words[_PK_STATE_MAX];
+enum pk_kind packet_reason_kind(enum pk_reason reason);
