@@ -12,7 +12,7 @@
 static void put_head(FILE *f, const struct bench_run *run, const struct bench_group *group, const char *dir)
 {
 	(void)fprintf(f,
-		      "set terminal svg size 900,560 dynamic background rgb 'white' font 'sans,14'\n"
+		      "set terminal svg noenhanced size 900,560 dynamic background rgb 'white' font 'sans,14'\n"
 		      "set output '%s/%s-%s.svg'\n"
 		      "set title \"%s\"\n"
 		      "set grid\n"
@@ -61,6 +61,8 @@ static void put_sweep(FILE *f, const struct bench_run *run, size_t first, size_t
 
 static void put_bars(FILE *f, const struct bench_run *run, size_t first, size_t end)
 {
+	const char *separator = "plot ";
+
 	(void)fprintf(f, "$bars << EOD\n");
 	for (size_t i = first; i < end; i++) {
 		(void)fprintf(f, "\"%s\"", run->rows[i].name);
@@ -70,11 +72,14 @@ static void put_bars(FILE *f, const struct bench_run *run, size_t first, size_t 
 	}
 	(void)fprintf(f,
 		      "EOD\nset style data histograms\nset style fill solid 0.8\nset yrange [0:*]\n"
-		      "set ylabel 'times as good as %s'\nplot ",
+		      "set ylabel 'times as good as %s'\n",
 		      run->bench->ways[0].title);
-	for (size_t w = 0; w < run->bench->n_ways; w++)
-		(void)fprintf(f, "%s$bars using %zu%s title '%s'", w ? ", " : "", w + 2, w ? "" : ":xtic(1)",
-			      run->bench->ways[w].title);
+	for (size_t w = 0; w < run->bench->n_ways; w++) {
+		if (!way_measured(run, first, end, w))
+			continue;
+		(void)fprintf(f, "%s$bars using %zu:xtic(1) title '%s'", separator, w + 2, run->bench->ways[w].title);
+		separator = ", ";
+	}
 	(void)fputc('\n', f);
 }
 
