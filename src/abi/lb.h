@@ -109,6 +109,7 @@ enum lb_backend_flag {
 	LB_BACKEND_DRAINING = 1 << 1, /* in no ring; its connections go on */
 	LB_BACKEND_DOWN = 1 << 2,     /* failed its health check: packets of its connections have nowhere to go */
 	LB_BACKEND_LOCAL = 1 << 3,    /* an address of this machine */
+	LB_BACKEND_GONE = 1 << 4,     /* no longer configured; set by lb_apply() until the id is given back */
 };
 
 /*
@@ -124,7 +125,11 @@ struct lb_backend {
 	__u32 gen;    /* rises each time the id is given to another backend */
 };
 
-/* Value of lb_load, by backend: what the hooks write. 64 bytes, so that backends do not share a cache line. */
+/*
+ * Value of lb_load, by backend: what the hooks write. 64 bytes, so that backends do not share a cache line. A hook
+ * raises a count of open connections in the same run of its program that picked: only so is a count of 0 final when a
+ * grace period has passed since the backend left the ring, and its id free.
+ */
 struct lb_load {
 	__u64 conns;	      /* open now, as the connect hook counts them */
 	__u64 picks;	      /* times picked, by the connect hook */

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the hooks counted, and what they have to tell. */
+#include "hook/lb_priv.h"
+
+#include <errno.h>
+
+#include <bpf/bpf.h>
+
+static int lb_on_event(void *data, void *record, size_t n)
+{
+	struct lb *lb = data;
+
+	if (n >= sizeof(struct lb_event) && lb->on_event)
+		lb->on_event(record, lb->on_event_data);
+	return 0;
+}
+
+int lb_events_open(struct lb *lb, struct err *err)
+{
+	lb->events = ring_buffer__new(bpf_map__fd(lb->skel->maps.lb_events), lb_on_event, lb, NULL);
+	if (!lb->events)
+		return err_set(err, -errno, "cannot open the ring of events: %s", strerror(errno));
+	return 0;
+}
+
+int lb_event_fd(const struct lb *lb)
+{
+	return ring_buffer__epoll_fd(lb->events);
+}
+
+int lb_dispatch(struct lb *lb, lb_event_fn fn, void *data)
+{
+	lb->on_event = fn;
+	lb->on_event_data = data;
+	return ring_buffer__consume(lb->events);
+}
+
+int lb_backend_counts(const struct lb *lb, uint32_t backend, struct lb_counts *ret)
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct lb_traffic *traffic = calloc(n_cpus > 0 ? (size_t)n_cpus : 1, sizeof(*traffic));
+	struct lb_counts counts = {};
+	const struct lb_load *load;
+
+	if (backend == LB_NONE || backend >= lb->n_backends)
+		return -ENOENT;
+	if (!traffic)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(bpf_map__fd(lb->skel->maps.lb_traffic), &backend, traffic))
+		return -errno;
+	load = &lb->load[backend];
+	counts.conns = __atomic_load_n(&load->conns, __ATOMIC_RELAXED) +
+		       __atomic_load_n(&load->packet_conns, __ATOMIC_RELAXED);
+	counts.picks = __atomic_load_n(&load->picks, __ATOMIC_RELAXED);
+	counts.failures = __atomic_load_n(&load->failures, __ATOMIC_RELAXED);
+	counts.avoid_until_ns = __atomic_load_n(&load->avoid_until_ns, __ATOMIC_RELAXED);
+	for (int i = 0; i < n_cpus; i++) {
+		counts.traffic.in_packets += traffic[i].in_packets;
+		counts.traffic.in_bytes += traffic[i].in_bytes;
+		counts.traffic.out_packets += traffic[i].out_packets;
+		counts.traffic.out_bytes += traffic[i].out_bytes;
+	}
+	*ret = counts;
+	return 0;
+}
+
+void lb_backend_avoid(struct lb *lb, uint32_t backend, uint64_t until_ns)
+{
+	if (backend != LB_NONE && backend < lb->n_backends)
+		__atomic_store_n(&lb->load[backend].avoid_until_ns, until_ns, __ATOMIC_RELAXED);
+}
+
+int lb_stats(const struct lb *lb, uint64_t ret[_LB_STAT_MAX])
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ uint64_t *v = calloc(n_cpus > 0 ? (size_t)n_cpus : 1, sizeof(*v));
+	uint64_t sums[_LB_STAT_MAX] = {};
+
+	if (!v)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < _LB_STAT_MAX; i++) {
+		if (bpf_map_lookup_elem(bpf_map__fd(lb->skel->maps.lb_stats), &i, v))
+			return -errno;
+		for (int c = 0; c < n_cpus; c++)
+			sums[i] += v[c];
+	}
+	memcpy(ret, sums, sizeof(sums));
+	return 0;
+}
