@@ -41,6 +41,7 @@ struct cmd {
 	const char *args; /* how help writes the operands, "" if none */
 	const char *help;
 	const struct opt *opts; /* ends with a NULL name */
+	const char *letter_for; /* the option that its first letter stands for too: "config" for -c; NULL: none */
 	int min, max;		/* number of operands; max -1: any */
 	int (*fn)(int argc, char **argv);
 };
@@ -52,6 +53,7 @@ extern const struct cmd cmd_unload;
 extern const struct cmd cmd_doctor;
 extern const struct cmd cmd_demo;
 extern const struct cmd cmd_bench;
+extern const struct cmd cmd_check;
 
 /*
  * Parses the options and counts the operands of cmd into args, by the table. Returns 0 and the index of the first

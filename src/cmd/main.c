@@ -11,7 +11,7 @@
 #endif
 
 static const struct cmd *const commands[] = {
-	&cmd_accel, &cmd_sockets, &cmd_trace, &cmd_unload, &cmd_doctor, &cmd_demo, &cmd_bench,
+	&cmd_accel, &cmd_sockets, &cmd_trace, &cmd_unload, &cmd_doctor, &cmd_demo, &cmd_bench, &cmd_check,
 };
 
 static void help(void)

@@ -9,7 +9,7 @@
 #include "cmd/cmd.h"
 
 #define OPT_MAX 24
-/* What getopt_long gives for the options of the table; a lone letter gives itself. */
+/* What getopt_long gives for the options of the table; a letter gives itself. */
 #define OPT_HELP 1000
 #define OPT_FIRST 1001
 
@@ -90,6 +90,15 @@ static void opt_to_getopt(const struct cmd *cmd, struct option *ret)
 	ret[n + 1] = (struct option){ 0 };
 }
 
+/* The row of the option that has a letter; NULL: none has. */
+static const struct opt *opt_with_letter(const struct cmd *cmd)
+{
+	for (const struct opt *o = cmd->opts; cmd->letter_for && o && o->name; o++)
+		if (streq(o->name, cmd->letter_for))
+			return o;
+	return NULL;
+}
+
 /* getopt_long accepts unique prefixes; scripts must not come to rely on them. */
 static bool opt_is_abbreviated(const char *word, const struct option *o)
 {
@@ -127,7 +136,7 @@ static int opt_one(const struct cmd *cmd, const struct option *long_opts, int va
 		opt_help(cmd);
 		return -1;
 	}
-	o = &cmd->opts[val - OPT_FIRST];
+	o = val >= OPT_FIRST ? &cmd->opts[val - OPT_FIRST] : opt_with_letter(cmd);
 	r = opt_store(o, optarg, args);
 	if (r == -EINVAL)
 		return cmd_fail(EXIT_USAGE, "%s: '%s' does not fit --%s: give a number from %llu to %llu", cmd->name,
@@ -138,13 +147,17 @@ static int opt_one(const struct cmd *cmd, const struct option *long_opts, int va
 int opt_parse(const struct cmd *cmd, int argc, char **argv, void *args, int *ret_first)
 {
 	struct option long_opts[OPT_MAX + 2];
+	const struct opt *with_letter = opt_with_letter(cmd);
+	/* ':' first: a missing value is told from an unknown option. */
+	char letters[] = { ':', with_letter ? with_letter->name[0] : '\0',
+			   with_letter && with_letter->kind != OPT_FLAG ? ':' : '\0', '\0' };
 	int val, index = 0, n;
 
 	opt_to_getopt(cmd, long_opts);
 	/* 0, not 1: glibc then forgets the letters that an earlier call has left over too. */
 	optind = 0;
 	opterr = 0;
-	while ((val = getopt_long(argc, argv, ":", long_opts, &index)) != -1) {
+	while ((val = getopt_long(argc, argv, letters, long_opts, &index)) != -1) {
 		int code = opt_one(cmd, long_opts, val, index, argv, args);
 
 		if (code)

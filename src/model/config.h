@@ -10,7 +10,10 @@
 #include "abi/lb.h"
 #include "base/err.h"
 
-/* Where a value stands, for messages: FILE:LINE:COLUMN, counted from 1. file belongs to the struct config. */
+/*
+ * Where a value stands, for messages: FILE:LINE:COLUMN, counted from 1. file belongs to the struct config, or to the
+ * struct config_errors.
+ */
 struct config_pos {
 	const char *file;
 	unsigned int line, column;
@@ -165,6 +168,7 @@ struct config {
 	size_t n_policies;
 	struct lb_addr metrics_addr; /* metrics: listen */
 	uint16_t metrics_port;	     /* 0: off */
+	bool metrics_allow_remote;   /* the address need not be loopback */
 	struct config_strings files; /* every file that was read, the first is the one that was named */
 };
 
@@ -176,6 +180,7 @@ struct config_error {
 struct config_errors {
 	struct config_error *v;
 	size_t n;
+	struct config_strings files; /* what pos.file points into: the struct config is gone by then */
 };
 
 /*
@@ -194,6 +199,12 @@ static inline void config_freep(struct config **c)
 	(void)config_free(*c);
 }
 void config_errors_done(struct config_errors *e);
+
+/*
+ * The whole configuration in the words of the YAML, with every default filled in; it can be read again, and says the
+ * same. The caller owns it; NULL: no memory.
+ */
+struct json_t *config_to_json(const struct config *c);
 
 const struct config_service *config_find_service(const struct config *c, const char *name);
 
