@@ -74,8 +74,9 @@ int lb_unpin(struct err *err)
 		(void)closedir(d);
 		return err_set(err, -EINVAL, "'%s' is not on a bpffs: nothing is removed", dir);
 	}
+	/* A point is in the names of the kernel's own files only. */
 	while ((entry = readdir(d)))
-		if (entry->d_name[0] != '.' && unlinkat(dirfd(d), entry->d_name, 0) < 0 && r == 0)
+		if (!strchr(entry->d_name, '.') && unlinkat(dirfd(d), entry->d_name, 0) < 0 && r == 0)
 			r = err_set(err, -errno, "cannot remove '%s/%s': %s", dir, entry->d_name, strerror(errno));
 	(void)closedir(d);
 	if (r == 0 && rmdir(dir) < 0 && errno != ENOENT)
