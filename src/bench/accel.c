@@ -67,23 +67,29 @@ struct load_kind {
 	bool nodelay, cross, remote;
 };
 
-/* A trip in microseconds, a stream in MB a second, connections a second. */
-static double figure(const struct pair_spec *spec, const struct pair_result *result)
+/* A trip in microseconds, a stream in MB a second, connections a second; the processor's for each. */
+static int figure(const struct pair_spec *spec, const struct pair_result *result, struct bench_sample *ret)
 {
-	if (!(result->seconds > 0))
-		return 0;
+	double cpu_us = result->cpu_seconds * 1e6 / (double)result->all;
+
+	if (!(result->seconds > 0) || !result->all)
+		return -ENODATA;
 	switch (spec->load) {
 	case PAIR_PING_PONG:
-		return result->seconds * 1e6 / (double)result->count;
+		*ret = (struct bench_sample){ result->seconds * 1e6 / (double)result->count, cpu_us };
+		break;
 	case PAIR_STREAM:
-		return (double)result->bytes / result->seconds / 1e6;
+		*ret = (struct bench_sample){ (double)result->bytes / result->seconds / 1e6, cpu_us * 1e6 };
+		break;
 	case PAIR_CONNECT:
+		*ret = (struct bench_sample){ (double)result->count / result->seconds, cpu_us };
 		break;
 	}
-	return (double)result->count / result->seconds;
+	return ret->value > 0 ? 0 : -ENODATA;
 }
 
-static int sample_pair(struct bench_run *run, const struct bench_row *row, size_t way, double *ret, struct err *err)
+static int sample_pair(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
+		       struct err *err)
 {
 	const struct load_kind *kind = row->data;
 	const struct lab *lab = run->lab;
@@ -99,7 +105,6 @@ static int sample_pair(struct bench_run *run, const struct bench_row *row, size_
 		.server = { lab_netns(lab, "client"), lab->programs_fd, -1 },
 	};
 	struct pair_result result;
-	double value;
 	int r;
 
 	(void)snprintf(path, sizeof(path), "%s/pair.sock", lab->dir);
@@ -113,18 +118,16 @@ static int sample_pair(struct bench_run *run, const struct bench_row *row, size_
 	r = pair_run(&spec, &result, err);
 	if (r < 0)
 		return r;
-	value = figure(&spec, &result);
-	if (!(value > 0))
-		return err_set(err, -EIO, "nothing arrived within %g s: give more by --seconds", spec.seconds);
-	*ret = value;
-	return 0;
+	r = figure(&spec, &result, ret);
+	return r < 0 ? err_set(err, r, "nothing arrived within %g s: give more by --seconds", spec.seconds) : 0;
 }
 
-static int sample_memory(struct bench_run *run, const struct bench_row *row, size_t way, double *ret, struct err *err)
+static int sample_memory(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
+			 struct err *err)
 {
 	const struct pair_end end = { lab_netns(run->lab, "client"), run->lab->programs_fd, -1 };
 
-	return pair_idle(&end, run->opts->pairs, ret, err);
+	return pair_idle(&end, run->opts->pairs, &ret->value, err);
 }
 
 static const struct load_kind pp_one = { PAIR_PING_PONG, true, false, false };

@@ -40,8 +40,10 @@ int bench_row_add(struct bench_run *run, const struct bench_row *row, struct err
 
 static void row_done(struct bench_row *row)
 {
-	for (size_t w = 0; w < BENCH_WAYS_MAX; w++)
+	for (size_t w = 0; w < BENCH_WAYS_MAX; w++) {
 		free(row->ways_got[w].v);
+		free(row->ways_got[w].cpu_us);
+	}
 	free(row->skipped);
 }
 
@@ -147,21 +149,26 @@ static bool row_wants(const struct bench_run *run, const struct bench_row *row, 
 	return !row->rounds_max || round < row->rounds_max;
 }
 
-static int keep_sample(struct bench_run *run, struct bench_row *row, size_t way, double sample, struct err *err)
+static int keep_sample(struct bench_run *run, struct bench_row *row, size_t way, const struct bench_sample *sample,
+		       struct err *err)
 {
-	if (!row->ways_got[way].v) {
-		row->ways_got[way].v = calloc(run->opts->rounds, sizeof(double));
-		if (!row->ways_got[way].v)
-			return err_set(err, -ENOMEM, "out of memory");
-	}
-	row->ways_got[way].v[row->ways_got[way].n++] = sample;
+	typeof(row->ways_got[way]) *got = &row->ways_got[way];
+
+	if (!got->v)
+		got->v = calloc(run->opts->rounds, sizeof(double));
+	if (!got->cpu_us)
+		got->cpu_us = calloc(run->opts->rounds, sizeof(double));
+	if (!got->v || !got->cpu_us)
+		return err_set(err, -ENOMEM, "out of memory");
+	got->v[got->n] = sample->value;
+	got->cpu_us[got->n++] = sample->cpu_us;
 	return 0;
 }
 
 static int measure_one(struct bench_run *run, struct bench_row *row, size_t way, unsigned int round, struct err *err)
 {
 	uint64_t before = 0, after = 0;
-	double sample = 0;
+	struct bench_sample sample = {};
 	int r = 0;
 
 	say(run->env->progress, "round %u of %u: %s, %s", round + 1, run->opts->rounds, row->name,
@@ -176,7 +183,7 @@ static int measure_one(struct bench_run *run, struct bench_row *row, size_t way,
 		return r;
 	if (way == run->bench->subject)
 		row->joined += after - before;
-	return keep_sample(run, row, way, sample, err);
+	return keep_sample(run, row, way, &sample, err);
 }
 
 /* One way's turn of a group: rows from first to end. Only what no row can go on after is an error. */
@@ -242,10 +249,10 @@ static int rows_stats(struct bench_run *run, struct err *err)
 {
 	for (size_t i = 0; i < run->n_rows; i++)
 		for (size_t w = 0; w < run->bench->n_ways; w++) {
-			struct bench_row *row = &run->rows[i];
+			typeof(run->rows[i].ways_got[w]) *got = &run->rows[i].ways_got[w];
 
-			if (row->ways_got[w].n &&
-			    stats_of(row->ways_got[w].v, row->ways_got[w].n, &row->ways_got[w].stats) < 0)
+			if (got->n && (stats_of(got->v, got->n, &got->stats) < 0 ||
+				       stats_of(got->cpu_us, got->n, &got->cpu_stats) < 0))
 				return err_set(err, -ENOMEM, "out of memory");
 		}
 	return 0;
@@ -278,6 +285,13 @@ double bench_ratio(const struct bench_row *row, size_t way)
 	if (!row->ways_got[0].n || !row->ways_got[way].n)
 		return 0;
 	return ratio(row, row->ways_got[way].stats.median, row->ways_got[0].stats.median);
+}
+
+double bench_cpu_ratio(const struct bench_row *row, size_t way)
+{
+	double first = row->ways_got[0].cpu_stats.median, value = row->ways_got[way].cpu_stats.median;
+
+	return value > 0 ? first / value : 0;
 }
 
 bool bench_ratio_spread(const struct bench_row *row, size_t way, double *ret_min, double *ret_max)

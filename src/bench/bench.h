@@ -27,6 +27,11 @@
 struct bench_run;
 struct bench_row;
 
+struct bench_sample {
+	double value;  /* in the group's unit */
+	double cpu_us; /* processor time of both ends for one unit of work (a trip, a MB, a connection); 0: not known */
+};
+
 struct bench_way {
 	const char *word, *title;
 	bool by_unix; /* AF_UNIX in the place of TCP */
@@ -60,15 +65,15 @@ struct bench_row {
 	enum bench_target target;
 	double target_value;
 	unsigned int rounds_max; /* 0: as many as the others */
-	/* One sample in the group's unit. */
-	int (*sample)(struct bench_run *run, const struct bench_row *row, size_t way, double *ret, struct err *err);
+	int (*sample)(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
+		      struct err *err);
 	const void *data; /* the benchmark's own */
 
 	/* What came of it. */
 	struct {
-		double *v; /* in order of the rounds */
+		double *v, *cpu_us; /* in order of the rounds */
 		size_t n;
-		struct stats stats; /* if n */
+		struct stats stats, cpu_stats; /* if n */
 	} ways_got[BENCH_WAYS_MAX];
 	uint64_t joined; /* pairs and single sockets that waggle joined during the samples of the subject */
 	char *skipped;	 /* why there is nothing, or not all */
@@ -135,6 +140,9 @@ double bench_ratio(const struct bench_row *row, size_t way);
 
 /* Smallest and largest of the ratios of single rounds; false: there is none. */
 bool bench_ratio_spread(const struct bench_row *row, size_t way, double *ret_min, double *ret_max);
+
+/* How many times less processor time it takes than the first way, by the medians. 0: that is not known. */
+double bench_cpu_ratio(const struct bench_row *row, size_t way);
 
 /* What the subject has beyond the first way, in the unit. */
 double bench_extra(const struct bench_run *run, const struct bench_row *row);

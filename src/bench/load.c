@@ -58,6 +58,14 @@ static double now_s(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static double cpu_now_s(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static int epoll_of(int fd, uint32_t events)
 {
 	struct epoll_event event = { .events = events };
@@ -79,25 +87,25 @@ static int epoll_await(int ep)
 	return n < 0 ? -errno : n ? 0 : -ETIMEDOUT;
 }
 
-/* Takes over the socket, and makes epoll and the buffer if they are not there from the last one. */
-static int chan_open(struct chan *c, int fd, size_t bytes)
+static int chan_buffer(struct chan *c, size_t bytes)
+{
+	c->buf_bytes = bytes > READ_BYTES ? bytes : READ_BYTES;
+	c->buf = mmap(NULL, c->buf_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (c->buf != MAP_FAILED)
+		return 0;
+	c->buf = NULL;
+	return -ENOMEM;
+}
+
+/* Takes over the socket, and makes epoll if it is not there from the last one. */
+static int chan_open(struct chan *c, int fd)
 {
 	struct epoll_event event = { .events = EPOLLIN };
 
 	c->fd = fd;
 	if (c->in_ep < 0)
 		c->in_ep = epoll_create1(EPOLL_CLOEXEC);
-	if (c->in_ep < 0 || epoll_ctl(c->in_ep, EPOLL_CTL_ADD, fd, &event) < 0)
-		return -errno;
-	if (c->buf)
-		return 0;
-	c->buf_bytes = bytes > READ_BYTES ? bytes : READ_BYTES;
-	c->buf = mmap(NULL, c->buf_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (c->buf == MAP_FAILED) {
-		c->buf = NULL;
-		return -ENOMEM;
-	}
-	return 0;
+	return c->in_ep < 0 || epoll_ctl(c->in_ep, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
 /* Leaves epoll and the buffer for the next one: a socket that is closed is no longer in it. */
@@ -262,6 +270,7 @@ static int serve_stream(const struct pair_spec *spec, struct chan *c, struct pai
 	}
 	/* A machine with other things to do may leave us nothing but the time before. */
 	ret->bytes = bytes ? bytes : all;
+	ret->all = all;
 	ret->seconds = bytes ? now - begin : now - start;
 	return 0;
 }
@@ -286,7 +295,7 @@ static int serve_connect(const struct pair_spec *spec, struct chan *c, int liste
 
 		if (r <= 0)
 			return r;
-		r = chan_open(c, fd, spec->bytes);
+		r = chan_open(c, fd);
 		if (r >= 0)
 			r = read_all(c, spec->bytes);
 		if (r > 0)
@@ -297,14 +306,28 @@ static int serve_connect(const struct pair_spec *spec, struct chan *c, int liste
 	}
 }
 
+/* The one connection of all loads but PAIR_CONNECT. */
+static int serve_one(const struct pair_spec *spec, struct chan *c, int listener, int ep, struct pair_result *ret)
+{
+	int fd, r = next_connection(spec, listener, ep, &fd);
+
+	if (r <= 0)
+		return r < 0 ? r : -ECONNABORTED;
+	r = chan_open(c, fd);
+	if (r < 0)
+		return r;
+	return spec->load == PAIR_STREAM ? serve_stream(spec, c, ret) : serve_ping_pong(spec, c);
+}
+
 int load_serve(const struct pair_spec *spec, int addr_fd, int life_fd, struct pair_result *ret)
 {
 	_cleanup_close_ int listener = -1, ep = -1;
 	_cleanup_chan_ struct chan c = CHAN_NONE;
 	struct epoll_event end = { .events = EPOLLIN };
 	union address to;
+	double cpu;
 	socklen_t len;
-	int fd, r;
+	int r;
 
 	r = make_listener(spec, &to, &len, &listener);
 	if (r < 0)
@@ -312,15 +335,13 @@ int load_serve(const struct pair_spec *spec, int addr_fd, int life_fd, struct pa
 	ep = epoll_of(listener, EPOLLIN);
 	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, life_fd, &end) < 0 || write(addr_fd, &to, sizeof(to)) < 0)
 		return ep < 0 ? ep : -errno;
-	if (spec->load == PAIR_CONNECT)
-		return serve_connect(spec, &c, listener, ep);
-	r = next_connection(spec, listener, ep, &fd);
-	if (r <= 0)
-		return r < 0 ? r : -ECONNABORTED;
-	r = chan_open(&c, fd, spec->bytes);
-	if (r < 0)
-		return r;
-	return spec->load == PAIR_STREAM ? serve_stream(spec, &c, ret) : serve_ping_pong(spec, &c);
+	r = chan_buffer(&c, spec->bytes);
+	cpu = cpu_now_s();
+	if (r >= 0)
+		r = spec->load == PAIR_CONNECT ? serve_connect(spec, &c, listener, ep) :
+						 serve_one(spec, &c, listener, ep, ret);
+	ret->cpu_seconds = cpu_now_s() - cpu;
+	return r;
 }
 
 /* Blocks until it is established: that is not what is measured, and short. */
@@ -362,7 +383,7 @@ static int drive_ping_pong(const struct pair_spec *spec, struct chan *c, struct 
 {
 	int batch = spec->bytes > SMALL_BYTES ? 1 : SMALL_BATCH, r;
 	double start = now_s(), begin = 0, now;
-	uint64_t trips = 0;
+	uint64_t trips = 0, all = 0;
 
 	do {
 		for (int i = 0; i < batch; i++) {
@@ -373,12 +394,14 @@ static int drive_ping_pong(const struct pair_spec *spec, struct chan *c, struct 
 				return r < 0 ? r : -ECONNRESET;
 		}
 		now = now_s();
+		all += (uint64_t)batch;
 		if (begin)
 			trips += (uint64_t)batch;
 		else if (now - start >= spec->seconds / 10)
 			begin = now;
 	} while (!trips || now - begin < spec->seconds);
 	ret->count = trips;
+	ret->all = all;
 	ret->seconds = now - begin;
 	return 0;
 }
@@ -387,15 +410,15 @@ static int drive_connect(const struct pair_spec *spec, struct chan *c, union add
 {
 	bool spread = to->any.sa_family == AF_INET && to->in.sin_addr.s_addr == htonl(INADDR_ANY);
 	double start = now_s(), begin = 0, now;
-	uint64_t n = 0, number = 0;
+	uint64_t n = 0, all = 0;
 	int fd, r;
 
 	do {
 		if (spread)
-			to->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK + number++ % CONNECT_ADDRS);
+			to->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK + all % CONNECT_ADDRS);
 		r = connect_to(spec, to, &fd);
 		if (r >= 0)
-			r = chan_open(c, fd, spec->bytes);
+			r = chan_open(c, fd);
 		if (r >= 0)
 			r = write_all(c, spec->bytes);
 		if (r >= 0)
@@ -406,30 +429,42 @@ static int drive_connect(const struct pair_spec *spec, struct chan *c, union add
 		if (r <= 0)
 			return r < 0 ? r : -ECONNRESET;
 		now = now_s();
+		all++;
 		if (begin)
 			n++;
 		else if (now - start >= spec->seconds / 10)
 			begin = now;
 	} while (!n || now - begin < spec->seconds);
 	ret->count = n;
+	ret->all = all;
 	ret->seconds = now - begin;
 	return 0;
+}
+
+static int drive_one(const struct pair_spec *spec, struct chan *c, const union address *to, struct pair_result *ret)
+{
+	int fd, r = connect_to(spec, to, &fd);
+
+	if (r >= 0)
+		r = chan_open(c, fd);
+	if (r < 0)
+		return r;
+	return spec->load == PAIR_STREAM ? drive_stream(spec, c) : drive_ping_pong(spec, c, ret);
 }
 
 int load_drive(const struct pair_spec *spec, int addr_fd, struct pair_result *ret)
 {
 	_cleanup_chan_ struct chan c = CHAN_NONE;
 	union address to;
-	int fd, r;
+	double cpu;
+	int r;
 
 	if (read(addr_fd, &to, sizeof(to)) != sizeof(to))
 		return -ECONNREFUSED;
-	if (spec->load == PAIR_CONNECT)
-		return drive_connect(spec, &c, &to, ret);
-	r = connect_to(spec, &to, &fd);
+	r = chan_buffer(&c, spec->bytes);
+	cpu = cpu_now_s();
 	if (r >= 0)
-		r = chan_open(&c, fd, spec->bytes);
-	if (r < 0)
-		return r;
-	return spec->load == PAIR_STREAM ? drive_stream(spec, &c) : drive_ping_pong(spec, &c, ret);
+		r = spec->load == PAIR_CONNECT ? drive_connect(spec, &c, &to, ret) : drive_one(spec, &c, &to, ret);
+	ret->cpu_seconds = cpu_now_s() - cpu;
+	return r;
 }

@@ -95,5 +95,6 @@ int pair_run(const struct pair_spec *spec, struct pair_result *ret, struct err *
 	if (r_client < 0 || r_server < 0)
 		return say(r_server, r_client, err);
 	*ret = spec->load == PAIR_STREAM ? from_server : from_client;
+	ret->cpu_seconds = from_server.cpu_seconds + from_client.cpu_seconds;
 	return 0;
 }

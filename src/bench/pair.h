@@ -36,6 +36,8 @@ struct pair_result {
 	uint64_t count; /* trips, or connections; 0 of a stream */
 	uint64_t bytes; /* that arrived at the reader of a stream */
 	double seconds;
+	uint64_t all;	    /* trips, connections or bytes, with those before what is measured */
+	double cpu_seconds; /* processor time of both processes for all of these */
 };
 
 /* Returns when both processes have ended, within bounded time. */

@@ -34,7 +34,8 @@ static void http_stop(struct bench_run *run)
 	run->group_state = NULL;
 }
 
-static int sample_http(struct bench_run *run, const struct bench_row *row, size_t way, double *ret, struct err *err)
+static int sample_http(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
+		       struct err *err)
 {
 	struct wrk_spec spec = {
 		.host = "client",
@@ -52,7 +53,7 @@ static int sample_http(struct bench_run *run, const struct bench_row *row, size_
 	if (!result.requests || wrk_errors(&result))
 		return err_set(err, -EIO, "wrk got %" PRIu64 " answers and met %" PRIu64 " errors", result.requests,
 			       wrk_errors(&result));
-	*ret = (double)result.requests / result.seconds;
+	ret->value = (double)result.requests / result.seconds;
 	return 0;
 }
 
@@ -78,7 +79,8 @@ struct redis_kind {
 	unsigned int pipeline, rate;
 };
 
-static int sample_redis(struct bench_run *run, const struct bench_row *row, size_t way, double *ret, struct err *err)
+static int sample_redis(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
+			struct err *err)
 {
 	const struct redis_kind *kind = row->data;
 	const struct redis_load load = {
@@ -89,7 +91,7 @@ static int sample_redis(struct bench_run *run, const struct bench_row *row, size
 		.requests = (uint64_t)(run->opts->seconds * kind->rate) + 1000,
 	};
 
-	return redis_get(run->lab, &load, ret, err);
+	return redis_get(run->lab, &load, &ret->value, err);
 }
 
 static const char *const http_needs[] = { "nginx", "nginx", "wrk", "wrk", "nft", "nftables", "sysctl", "procps", NULL };

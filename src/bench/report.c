@@ -3,15 +3,28 @@
 
 #include "bench/bench.h"
 
+static json_t *json_numbers(const double *v, size_t n)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		(void)json_array_append_new(array, json_real(v[i]));
+	return array;
+}
+
 static json_t *json_way(const struct bench_row *row, size_t way)
 {
 	const struct stats *s = &row->ways_got[way].stats;
-	json_t *samples = json_array();
+	json_t *way_json = json_pack("{s:o, s:f, s:f, s:f, s:f, s:f}", "samples",
+				     json_numbers(row->ways_got[way].v, row->ways_got[way].n), "median", s->median,
+				     "q1", s->q1, "q3", s->q3, "min", s->min, "max", s->max);
 
-	for (size_t i = 0; i < row->ways_got[way].n; i++)
-		(void)json_array_append_new(samples, json_real(row->ways_got[way].v[i]));
-	return json_pack("{s:o, s:f, s:f, s:f, s:f, s:f}", "samples", samples, "median", s->median, "q1", s->q1, "q3",
-			 s->q3, "min", s->min, "max", s->max);
+	if (row->ways_got[way].cpu_stats.max > 0) {
+		(void)json_object_set_new(way_json, "cpu_us_samples",
+					  json_numbers(row->ways_got[way].cpu_us, row->ways_got[way].n));
+		(void)json_object_set_new(way_json, "cpu_us_median", json_real(row->ways_got[way].cpu_stats.median));
+	}
+	return way_json;
 }
 
 /* Of each way but the first: how many times as good it is, by the medians, and within single rounds. */
@@ -21,7 +34,8 @@ static json_t *json_ratio(const struct bench_row *row, size_t way)
 
 	if (!bench_ratio_spread(row, way, &min, &max))
 		return json_null();
-	return json_pack("{s:f, s:f, s:f}", "of_medians", bench_ratio(row, way), "min", min, "max", max);
+	return json_pack("{s:f, s:f, s:f, s:o}", "of_medians", bench_ratio(row, way), "min", min, "max", max, "cpu",
+			 bench_cpu_ratio(row, way) > 0 ? json_real(bench_cpu_ratio(row, way)) : json_null());
 }
 
 static json_t *json_target(const struct bench_row *row)

@@ -76,6 +76,10 @@ static void put_judgement(struct table *t, const struct bench_run *run, const st
 		table_cell(t, "%.2f", bench_ratio(row, subject));
 		table_cell(t, "%.2f-%.2f", min, max);
 	}
+	if (bench_cpu_ratio(row, subject) > 0)
+		table_cell(t, "%.2f", bench_cpu_ratio(row, subject));
+	else
+		table_cell(t, "-");
 	switch (row->target) {
 	case BENCH_RATIO_AT_LEAST:
 		table_cell(t, ">= %.2f", row->target_value);
@@ -93,7 +97,7 @@ static void put_judgement(struct table *t, const struct bench_run *run, const st
 static int print_table(const struct bench_run *run)
 {
 	const struct bench *bench = run->bench;
-	struct table_col cols[BENCH_WAYS_MAX + 6] = { { "ROW", false }, { "UNIT", false } };
+	struct table_col cols[BENCH_WAYS_MAX + 7] = { { "ROW", false }, { "UNIT", false } };
 	size_t n = 2, met = 0, judged = 0;
 	struct utsname kernel;
 	struct table t;
@@ -104,12 +108,14 @@ static int print_table(const struct bench_run *run)
 		cols[n++] = (struct table_col){ bench->ways[w].word, true };
 	cols[n++] = (struct table_col){ "RATIO", true };
 	cols[n++] = (struct table_col){ "SPREAD", true };
+	cols[n++] = (struct table_col){ "CPU", true };
 	cols[n++] = (struct table_col){ "TARGET", true };
 	cols[n++] = (struct table_col){ "MET", true };
 	(void)uname(&kernel);
 	bench_cpu_model(cpu, sizeof(cpu));
 	printf("Linux %s, %ld x %s, load %.1f before and %.1f after;\n"
-	       "medians of %u rounds of %g s. Ratio: how many times as good %s is as %s; spread: of single rounds.\n\n",
+	       "medians of %u rounds of %g s. Ratio: how many times as good %s is as %s; spread: of single rounds;\n"
+	       "CPU: how many times less processor time both ends take for the same work.\n\n",
 	       kernel.release, sysconf(_SC_NPROCESSORS_ONLN), cpu, run->load_before, run->load_after, run->opts->rounds,
 	       run->opts->seconds, bench->ways[bench->subject].word, bench->ways[0].word);
 	table_init(&t, cols, n);

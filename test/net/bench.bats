@@ -38,10 +38,14 @@ consistent() {
 		and .q1 <= .median and .median <= .q3 and (.samples | min) == .min and (.samples | max) == .max)'
 	holds '.rounds as $n | all(.rows[] | select(.skipped == null and .name != "memory") | .ways[]; (.samples | length) == $n)'
 	holds 'all(.rows[] | select(.name != "memory") | .ways[]; .median > 0)'
+	holds 'all(.rows[] | select(.skipped == null and (.group | test("^(http|redis|memory)") | not));
+		all(.ways[]; .cpu_us_median > 0 and (.cpu_us_samples | length) == (.samples | length)))'
 	holds 'def near($a; $b): (($a - $b) | fabs) <= 1e-6 * ($b | fabs);
 		all(.rows[] | select(.name != "memory" and .skipped == null); . as $row | .ratios | to_entries | all(
 			.value.of_medians as $r | $row.ways[.key].median as $v | $row.ways.plain.median as $p
-			| near($r; if $row.better == "less" then $p / $v else $v / $p end)))'
+			| near($r; if $row.better == "less" then $p / $v else $v / $p end)
+			and (.value.cpu as $c | $row.ways.plain.cpu_us_median as $cp | $row.ways[.key].cpu_us_median as $cv
+			| if $cv == null then $c == null else near($c; $cp / $cv) end)))'
 	holds 'all(.rows[] | select(.target.ratio_at_least != null and .skipped == null);
 		.met == (.ratios.joined.of_medians >= .target.ratio_at_least))'
 	holds 'all(.rows[] | select(.target.extra_at_most != null and .skipped == null);
@@ -109,7 +113,7 @@ text() {
 	[ "$(cut -d' ' -f1 "$WORK/list" | tr '\n' ' ')" = "accel sizes " ]
 	"$WAGGLE" bench accel --quick --row remote-pingpong >"$WORK/out" 2>"$WORK/err"
 	grep -q '^Linux .* load ' "$WORK/out"
-	grep -qE '^remote-pingpong +us a trip +[0-9.]+ +- +[0-9.]+ +[0-9.]+ +[0-9.]+-[0-9.]+ +>= 0.98 +(yes|NO)$' "$WORK/out"
+	grep -qE '^remote-pingpong +us a trip +[0-9.]+ +- +[0-9.]+ +[0-9.]+ +[0-9.]+-[0-9.]+ +[0-9.]+ +>= 0.98 +(yes|NO)$' "$WORK/out"
 	grep -qE '^[01] of 1 targets met$' "$WORK/out"
 	nothing_left
 }
