@@ -11,7 +11,7 @@
 #include <linux/types.h>
 
 /* Written into ac_ctl; user space refuses maps of another version (a different waggle's leftovers). */
-#define AC_ABI_VERSION 2
+#define AC_ABI_VERSION 3
 #define AC_COMM_LEN 16
 #define AC_PORTS 65536
 
@@ -39,13 +39,16 @@ enum ac_exe_state {
 	AC_EXE_SPLICES,	 /* was seen to read a socket in a way that a joined one cannot honour */
 	AC_EXE_UNFIT,	 /* was seen to use what a joined socket cannot honour (MSG_WAITALL, kTLS and the like) */
 	AC_EXE_ABLE,	 /* its file can splice, and this kernel could not tell us in time: never joined */
+	AC_EXE_SLEEPS,	 /* was seen asleep in a blocking recv(2), which a joined socket ends with EAGAIN at times */
 	_AC_EXE_MAX,
 };
 
 struct ac_exe {
-	__u32 state; /* enum ac_exe_state */
-	__u32 reads; /* times a watched socket's reader was seen to have advanced */
-	__u64 first_ns;
+	__u32 state;		/* enum ac_exe_state; changed by compare-and-swap alone while programs run */
+	__u32 reads;		/* times a watched socket's reader was seen to have advanced */
+	__u32 polls;		/* times it was seen to wait otherwise than in recv(2), or unable to sleep there */
+	__u32 forced;		/* named by --trust: may sleep */
+	__u64 read_ns;		/* CLOCK_MONOTONIC, the first of these reads */
 	char comm[AC_COMM_LEN]; /* name of the task that was met first; for people */
 };
 
@@ -53,29 +56,30 @@ struct ac_exe {
  * Why two local sockets are not joined, or why a direction of a joined pair goes by TCP. One list for
  * the enum, the word in JSON, metrics and the man page, and the sentence for people.
  */
-#define AC_WHY_LIST(X)                                                                                      \
-	X(NONE, "none", "nothing speaks against joining")                                                   \
-	X(LEARNING, "learning", "a program of the pair is still watched on plain TCP")                      \
-	X(SPLICES, "splices", "a program of the pair reads sockets by splice(2)")                           \
-	X(UNFIT, "unfit", "a program of the pair uses MSG_WAITALL, MSG_OOB, SO_RCVLOWAT, kTLS or the like") \
-	X(MAY_SPLICE, "may-splice", "a program of the pair could splice, and this kernel cannot tell")      \
-	X(BRIEF, "brief", "connections to this listener are mostly too short to gain; joined if it lasts")  \
-	X(UNKNOWN_EXE, "unknown-program", "the program that owns a socket is not known")                    \
-	X(PORT, "port", "the port is excluded or not selected")                                             \
-	X(KERNEL, "kernel-socket", "the kernel itself owns a socket")                                       \
-	X(MPTCP, "mptcp", "a socket is a subflow of MPTCP")                                                 \
-	X(ULP, "ulp", "a socket has an upper-layer protocol such as kTLS")                                  \
-	X(REPAIR, "repair", "the connection was not made by a handshake (TCP_REPAIR)")                      \
-	X(DUPLICATE, "duplicate", "two handshakes had the same sequence numbers")                           \
-	X(FULL, "map-full", "the table of joined sockets is full")                                          \
-	X(BUSY, "busy", "another program already holds the socket in its own sockmap")                      \
-	X(OFF, "off", "waggle is leaving")                                                                  \
-	X(NO_PEER, "no-peer", "the peer has not been paired yet, or its record was lost")                   \
-	X(PEER_GONE, "peer-gone", "the peer's socket is closed")                                            \
-	X(SHUT, "shut-down", "a side was shut down: TCP reports it to the program")                         \
-	X(BACKLOG, "backlog", "the peer has not read enough of what is queued")                             \
-	X(IN_FLIGHT, "in-flight", "bytes sent by TCP have not all arrived yet")                             \
-	X(UNREAD_TCP, "unread-tcp", "the peer has bytes in TCP's own queue")                                \
+#define AC_WHY_LIST(X)                                                                                       \
+	X(NONE, "none", "nothing speaks against joining")                                                    \
+	X(LEARNING, "learning", "a program of the pair is still watched on plain TCP")                       \
+	X(SPLICES, "splices", "a program of the pair reads sockets by splice(2)")                            \
+	X(UNFIT, "unfit", "a program of the pair uses MSG_WAITALL, MSG_OOB, SO_RCVLOWAT, kTLS or the like")  \
+	X(SLEEPS, "blocking-recv", "a program of the pair sleeps in recv(2), which joined would see EAGAIN") \
+	X(MAY_SPLICE, "may-splice", "a program of the pair could splice, and this kernel cannot tell")       \
+	X(BRIEF, "brief", "connections to this listener are mostly too short to gain; joined if it lasts")   \
+	X(UNKNOWN_EXE, "unknown-program", "the program that owns a socket is not known")                     \
+	X(PORT, "port", "the port is excluded or not selected")                                              \
+	X(KERNEL, "kernel-socket", "the kernel itself owns a socket")                                        \
+	X(MPTCP, "mptcp", "a socket is a subflow of MPTCP")                                                  \
+	X(ULP, "ulp", "a socket has an upper-layer protocol such as kTLS")                                   \
+	X(REPAIR, "repair", "the connection was not made by a handshake (TCP_REPAIR)")                       \
+	X(DUPLICATE, "duplicate", "two handshakes had the same sequence numbers")                            \
+	X(FULL, "map-full", "the table of joined sockets is full")                                           \
+	X(BUSY, "busy", "another program already holds the socket in its own sockmap")                       \
+	X(OFF, "off", "waggle is leaving")                                                                   \
+	X(NO_PEER, "no-peer", "the peer has not been paired yet, or its record was lost")                    \
+	X(PEER_GONE, "peer-gone", "the peer's socket is closed")                                             \
+	X(SHUT, "shut-down", "a side was shut down: TCP reports it to the program")                          \
+	X(BACKLOG, "backlog", "the peer has not read enough of what is queued")                              \
+	X(IN_FLIGHT, "in-flight", "bytes sent by TCP have not all arrived yet")                              \
+	X(UNREAD_TCP, "unread-tcp", "the peer has bytes in TCP's own queue")                                 \
 	X(SLEEPER, "reader-asleep", "a reader sleeps in recv(2), so the socket cannot be moved")
 
 enum ac_why {
@@ -86,23 +90,24 @@ enum ac_why {
 };
 
 /* Counters of what happened, one per CPU each. The same words in JSON and metrics. */
-#define AC_STAT_LIST(X)                                                                              \
-	X(ANNOUNCED, "announced", "connection requests seen by a local listener in scope")           \
-	X(REMOTE, "remote", "connections made to a peer elsewhere: never touched")                   \
-	X(LOCAL, "local", "connections whose both ends are in scope")                                \
-	X(JOINED, "joined", "pairs joined when they were established")                               \
-	X(JOINED_LATE, "joined_late", "sockets joined while their connection was live")              \
-	X(LEFT, "left", "sockets taken out while their connection was live")                         \
-	X(FALLBACK, "fallback", "times a direction went back to TCP")                                \
-	X(RETURN, "return", "times a direction came back from TCP")                                  \
-	X(PEND_LOST, "pend_lost", "handshakes whose record was gone: SYN cookies, or a full table")  \
-	X(BRIEF, "brief", "pairs not joined at once because their listener's connections are short") \
-	X(POISONED, "poisoned", "handshakes refused for duplicate numbers")                          \
-	X(MAP_FULL, "map_full", "sockets not joined because a table was full")                       \
-	X(BUSY, "busy", "sockets not joined because another sockmap holds them")                     \
-	X(SPLICE_LATE, "splice_late", "joined sockets whose reader was caught splicing")             \
-	X(UNFIT_LATE, "unfit_late", "joined sockets taken out for how their program uses them")      \
-	X(RESET, "reset", "connections reset because their reader spliced too late to put right")    \
+#define AC_STAT_LIST(X)                                                                                   \
+	X(ANNOUNCED, "announced", "connection requests seen by a local listener in scope")                \
+	X(REMOTE, "remote", "connections made to a peer elsewhere: never touched")                        \
+	X(LOCAL, "local", "connections whose both ends are in scope")                                     \
+	X(JOINED, "joined", "pairs joined when they were established")                                    \
+	X(JOINED_LATE, "joined_late", "sockets joined while their connection was live")                   \
+	X(LEFT, "left", "sockets taken out while their connection was live")                              \
+	X(FALLBACK, "fallback", "times a direction went back to TCP")                                     \
+	X(RETURN, "return", "times a direction came back from TCP")                                       \
+	X(PEND_LOST, "pend_lost", "handshakes whose record was gone: SYN cookies, or a full table")       \
+	X(BRIEF, "brief", "pairs not joined at once because their listener's connections are short")      \
+	X(POISONED, "poisoned", "handshakes refused for duplicate numbers")                               \
+	X(MAP_FULL, "map_full", "sockets not joined because a table was full")                            \
+	X(BUSY, "busy", "sockets not joined because another sockmap holds them")                          \
+	X(SPLICE_LATE, "splice_late", "joined sockets whose reader was caught splicing")                  \
+	X(UNFIT_LATE, "unfit_late", "joined sockets taken out for how their program uses them")           \
+	X(SLEEP_LATE, "sleep_late", "joined pairs taken out because a reader was seen asleep in recv(2)") \
+	X(RESET, "reset", "connections reset because their reader spliced too late to put right")         \
 	X(EVENT_LOST, "event_lost", "trace events dropped because nobody read fast enough")
 
 enum ac_stat {
@@ -135,11 +140,14 @@ struct ac_sock {
 	__u64 tcp_bytes; /* sent by TCP while in the map */
 	__u64 tcp_sends;
 	__u64 fallbacks;
+	__u64 task;	/* the task that sends while the socket is to leave: its address, never followed */
 	__u32 read_seq; /* copied_seq when the reader was last seen */
 	__u8 is_server;
-	__u8 state;  /* enum ac_sock_state */
-	__u8 why;    /* enum ac_why: why it is not joined */
-	__u8 tx_why; /* enum ac_why: why the last send went by TCP; NONE: it went directly */
+	__u8 state;	  /* enum ac_sock_state */
+	__u8 why;	  /* enum ac_why: why it is not joined */
+	__u8 tx_why;	  /* enum ac_why: why the last send went by TCP; NONE: it went directly */
+	__u8 peer_forced; /* the peer's program may sleep in recv(2) */
+	__u8 pad[7];
 };
 
 /* A handshake between the listener's SYN-ACK and the server's ESTABLISHED: the value of ac_pend. */
@@ -175,15 +183,29 @@ struct ac_peer {
  * the owner stay where they are in every version, so that any waggle can switch off what a dead one left.
  */
 struct ac_ctl {
-	__u32 version;	 /* AC_ABI_VERSION */
-	__u32 on;	 /* 0: nothing new is joined, and every send goes by TCP */
-	__u32 trace;	 /* events are wanted */
-	__u32 odd;	 /* ac_odd may hold something */
-	__u32 select;	 /* 1: only ports marked AC_PORT_ONLY are joined */
-	__u32 one_queue; /* the kernel lets TCP's bytes and joined bytes share one receive queue */
+	__u32 version; /* AC_ABI_VERSION */
+	__u32 on;      /* 0: nothing new is joined, and every send goes by TCP */
+	__u32 trace;   /* events are wanted */
+	__u32 odd;     /* ac_odd may hold something */
+	__u32 select;  /* 1: only ports marked AC_PORT_ONLY are joined */
+	__u32 pad;
 	__u64 owner_pid;
 	__u64 owner_start; /* field 22 of /proc/PID/stat: tells a reused pid */
 	__u64 limit_bytes; /* upper bound of what waits at a reader before its writer falls back */
+};
+
+/* A joined socket that is to leave: the value of ac_odd, keyed by its cookie. */
+struct ac_odd {
+	__u32 why; /* enum ac_why */
+	__u32 ms;  /* CLOCK_MONOTONIC, when it was found */
+};
+
+/* What user space has decided of an executable: the context of ac_decide. */
+struct ac_decision {
+	struct ac_exe_key key;
+	__u32 from, to; /* enum ac_exe_state: written only if it is still what was decided upon */
+	__u32 done;	/* out: 1 if it was */
+	__u32 pad;
 };
 
 #define AC_PORT_ONLY 1	  /* --port */
@@ -275,8 +297,8 @@ struct ac_task_exe {
 };
 
 _Static_assert(sizeof(struct ac_exe_key) == 16, "key without holes");
-_Static_assert(sizeof(struct ac_exe) == 32, "value without holes");
-_Static_assert(sizeof(struct ac_sock) == 136, "value without holes");
+_Static_assert(sizeof(struct ac_exe) == 40, "value without holes");
+_Static_assert(sizeof(struct ac_sock) == 152, "value without holes");
 _Static_assert(sizeof(struct ac_pend) == 64, "value without holes");
 _Static_assert(sizeof(struct ac_ctl) == 48, "value without holes");
 _Static_assert(sizeof(struct ac_event) == 120, "record without holes");

@@ -7,48 +7,6 @@
 /* Set by user space before each walk. */
 struct ac_move_args ac_move_args SEC(".data.move");
 
-#define AC_WAITERS_MAX 64
-
-/* Does someone wait for the socket's lock? He may be on his way to sleep in the call that fits the old state. */
-static __always_inline bool ac_lock_wanted(struct sock *sk)
-{
-	struct list_head *head = (void *)sk + bpf_core_field_offset(struct sock, sk_lock.wq.head);
-
-	return BPF_CORE_READ(head, next) != head;
-}
-
-/*
- * Does someone sleep in a blocking call on this socket, or is about to? Pollers have wake-up functions of their
- * own; what sleeps in recv(2) has woken_wake_function. Under the socket's lock nobody can go to sleep meanwhile.
- * In doubt (the function's address is not known, too many waiters): yes.
- */
-static __always_inline bool ac_has_sleeper(struct sock *sk)
-{
-	struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
-	struct list_head *head, *pos;
-	int i;
-
-	if (ac_lock_wanted(sk))
-		return true;
-	if (!&woken_wake_function)
-		return true;
-	if (!wq)
-		return false;
-	head = (void *)wq + bpf_core_field_offset(struct socket_wq, wait.head);
-	pos = BPF_CORE_READ(head, next);
-	for (i = 0; i < AC_WAITERS_MAX; i++) {
-		struct wait_queue_entry *entry;
-
-		if (pos == head || !pos)
-			return false;
-		entry = (void *)pos - bpf_core_field_offset(struct wait_queue_entry, entry);
-		if (BPF_CORE_READ(entry, func) == (void *)&woken_wake_function)
-			return true;
-		pos = BPF_CORE_READ(pos, next);
-	}
-	return true;
-}
-
 /* Bytes that would be lost if the socket left the map now. Exact under the socket's lock. */
 static __always_inline bool ac_has_queued(struct sock *sk)
 {
@@ -61,15 +19,21 @@ static __always_inline bool ac_has_queued(struct sock *sk)
 	return BPF_CORE_READ(head, next) != head || BPF_CORE_READ(psock, ingress_skb.qlen);
 }
 
+/* Who holds the socket's psock: the map, and everybody in the middle of a call that uses it. */
+static __always_inline int ac_psock_refs(struct sock *sk)
+{
+	struct sk_psock *psock = (void *)((__u64)BPF_CORE_READ(sk, sk_user_data) & SK_USER_DATA_PTRMASK);
+
+	return psock ? BPF_CORE_READ(psock, refcnt.refs.counter) : 0;
+}
+
 /*
  * Is somebody in the middle of a call that uses this socket? A redirect takes the target's psock, then waits for its
  * lock; left meanwhile, the psock would be freed with what it was given (tcp_bpf_sendmsg_redir, sk_psock_drop).
  */
 static __always_inline bool ac_psock_used(struct sock *sk)
 {
-	struct sk_psock *psock = (void *)((__u64)BPF_CORE_READ(sk, sk_user_data) & SK_USER_DATA_PTRMASK);
-
-	return psock && BPF_CORE_READ(psock, refcnt.refs.counter) != 1;
+	return ac_psock_refs(sk) > 1;
 }
 
 struct ac_sum {

@@ -61,14 +61,14 @@ struct {
 } ac_exes SEC(".maps");
 
 /*
- * Joined sockets that must not be sent to directly any more, by cookie, with the reason (enum ac_why): they are
- * to leave. Looked at by senders only if ac_ctl.odd. ac_move deletes what it has settled.
+ * Joined sockets that must not be sent to directly any more, by cookie, with the reason: they are to leave. Looked
+ * at by senders only if ac_ctl.odd. Whoever takes a socket out deletes its entry.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 12);
+	__uint(max_entries, 1 << 14);
 	__type(key, __u64);
-	__type(value, __u32);
+	__type(value, struct ac_odd);
 } ac_odd SEC(".maps");
 
 /*

@@ -16,9 +16,8 @@
 #pragma once
 
 #include "bpf/ac_learn.bpf.h"
-#include "bpf/ac_way.bpf.h"
 
-/* WRITE_HDR_OPT is for ac_lowat_adapt(): no option is ever written. */
+/* WRITE_HDR_OPT is for ac_packet(): no option is ever written. */
 #define AC_JOIN_FLAGS (BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
 #define AC_WATCH_FLAGS (AC_JOIN_FLAGS | BPF_SOCK_OPS_RTT_CB_FLAG)
 
@@ -195,18 +194,8 @@ static __always_inline void ac_habit(const struct ac_sock *st)
  * Called when TCP makes up a packet of a joined socket, of which there are few. A packet without data, while
  * bytes wait and none is on its way: the window is closed, and TCP probes it. A packet with data: it is open.
  */
-static __always_inline void ac_lowat_adapt(struct bpf_sock_ops *ctx)
+static __always_inline void ac_lowat_adapt(struct bpf_sock_ops *ctx, struct tcp_sock *tp)
 {
-	struct bpf_sock *sk = ctx->sk;
-	struct tcp_sock *tp;
-	struct ac_sock *st;
-
-	if (!sk || ctx->args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS)
-		return;
-	tp = bpf_skc_to_tcp_sock(sk);
-	st = bpf_sk_storage_get(&ac_sk, sk, NULL, 0);
-	if (!tp || !st || st->state != AC_SOCK_JOINED)
-		return;
 	if (ctx->skb_len)
 		ac_lowat_set(ctx, (__u64)tp, AC_LOWAT);
 	else if (!tp->packets_out && tp->write_seq != tp->snd_nxt)
@@ -277,6 +266,7 @@ static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_c
 		return;
 	ac_count(AC_STAT_LOCAL);
 	st->peer_exe = pend->server_exe;
+	st->peer_forced = ac_exe_forced(&st->peer_exe);
 
 	why = ac_sock_why(ctx, ctl, tp);
 	/* tcp_finish_connect() of TCP_REPAIR has no packet, and its numbers are the caller's choice. */
@@ -346,6 +336,7 @@ static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_c
 	st->listener = pend.listener;
 	st->exe = pend.server_exe;
 	st->peer_exe = pend.client_exe;
+	st->peer_forced = ac_exe_forced(&st->peer_exe);
 	st->peer = pend.client;
 	st->peer_cookie = pend.client_cookie;
 

@@ -32,6 +32,7 @@
 #pragma once
 
 #include "bpf/ac_event.bpf.h"
+#include "bpf/ac_wait.bpf.h"
 
 #define SOL_TCP 6
 #define TCP_NOTSENT_LOWAT 25
@@ -126,6 +127,56 @@ static __always_inline void ac_self_look(__u64 addr, __u32 *write_seq, __u8 *shu
 	}
 }
 
+#define AC_GLANCE_MAX 4
+
+static __always_inline __u64 ac_next(__u64 list)
+{
+	if (bpf_rdonly_cast)
+		return (__u64)AC_CAST(struct list_head, list)->next;
+	return (__u64)BPF_CORE_READ((struct list_head *)list, next);
+}
+
+static __always_inline __u64 ac_wait_func(__u64 entry)
+{
+	if (bpf_rdonly_cast)
+		return (__u64)AC_CAST(struct wait_queue_entry, entry)->func;
+	return (__u64)BPF_CORE_READ((struct wait_queue_entry *)entry, func);
+}
+
+/*
+ * Does the peer's reader sleep in recv(2)? Asked at each direct send to a program that is trusted not to, so only a
+ * glance: whoever fell asleep last is at the head, and what it misses the next one sees. See ac_wait.bpf.h.
+ */
+static __always_inline bool ac_peer_asleep(__u64 addr)
+{
+	__u64 off = bpf_core_field_offset(struct wait_queue_entry, entry), wq, head, pos;
+	bool found = false;
+	int i;
+
+	if (!&woken_wake_function)
+		return false;
+	if (bpf_rdonly_cast)
+		wq = (__u64)AC_CAST(struct sock, addr)->sk_wq;
+	else
+		wq = (__u64)BPF_CORE_READ((struct sock *)addr, sk_wq);
+	if (!wq)
+		return false;
+	head = wq + bpf_core_field_offset(struct socket_wq, wait.head);
+	pos = ac_next(head);
+	for (i = 0; i < AC_GLANCE_MAX && pos && pos != head; i++) {
+		if (ac_wait_func(pos - off) == (__u64)&woken_wake_function) {
+			found = true;
+			break;
+		}
+		pos = ac_next(pos);
+	}
+	if (!found)
+		return false;
+	/* Those that sleep in send(2) and connect(2) look the same from here. */
+	return !BPF_CORE_READ((struct sock *)addr, sk_write_pending) &&
+	       BPF_CORE_READ((struct sock *)addr, sk_socket, state) == SS_CONNECTED;
+}
+
 /* The client learns of its server here, at its first send after the server was established. */
 static __always_inline bool ac_way_meet(struct ac_sock *st)
 {
@@ -176,8 +227,12 @@ static __always_inline enum ac_why ac_way(struct ac_sock *st, const struct ac_ct
 		return AC_WHY_UNREAD_TCP;
 	if (v.unread_tcp || ac_psock_backlog(v.psock))
 		return AC_WHY_UNREAD_TCP;
-	if (ctl->odd && bpf_map_lookup_elem(&ac_odd, &st->peer_cookie))
-		return AC_WHY_UNFIT;
+	if (ctl->odd) {
+		struct ac_odd *odd = bpf_map_lookup_elem(&ac_odd, &st->peer_cookie);
+
+		if (odd)
+			return odd->why;
+	}
 	return AC_WHY_NONE;
 }
 

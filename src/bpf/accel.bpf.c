@@ -5,15 +5,14 @@
  *   ac_sockops   sees connections come and go; pairs and joins them        ac_pair.bpf.h
  *   ac_msg       chooses the way of each send                              ac_way.bpf.h
  *   ac_skb       lets TCP's bytes into the one receive queue               below
- *   ac_splice    learns which programs must not be joined                  ac_learn.bpf.h
- *   ac_*         iterators: listeners, the socket table, moving sockets    ac_iter.bpf.h
+ *   ac_splice    learns which programs must not be joined                  ac_learn.bpf.h, ac_wait.bpf.h
+ *   ac_move      moves live sockets in and out of the map                  ac_move.bpf.h
+ *   ac_*         iterators: listeners, executables, the socket table       ac_iter.bpf.h
  *
  * What must stay true: a byte sent is read once, in order, by the socket at the other end of its connection
  * and by no other; a socket whose peer is elsewhere pays nothing; and in any doubt TCP does what it always did.
  */
-#include "bpf/ac_iter.bpf.h"
-#include "bpf/ac_pair.bpf.h"
-#include "bpf/ac_way.bpf.h"
+#include "bpf/ac_move.bpf.h"
 
 /* The number of splice(2) on this machine, set by user space. */
 const volatile __u32 ac_nr_splice = 275;
@@ -37,17 +36,58 @@ static __always_inline void ac_state_change(struct bpf_sock_ops *ctx)
 	ac_event_sock(st, AC_EVENT_CLOSED, st->state == AC_SOCK_JOINED ? st->tx_why : st->why, false);
 }
 
+/*
+ * A packet arrives at a watched socket and acknowledges something: what its own reader does now, while what the packet
+ * may bring has not been given to it, is how it waits.
+ */
 static __always_inline void ac_rtt(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct ac_sock *st = sk ? bpf_sk_storage_get(&ac_sk, sk, NULL, 0) : NULL;
+	__u32 flags = ctx->bpf_sock_ops_cb_flags;
+	enum ac_why mine, theirs;
 
 	if (!st || st->state != AC_SOCK_WATCHED || st->why != AC_WHY_LEARNING)
 		return;
 	ac_learn_read(st);
+	(void)ac_learn_wait(&st->exe, (struct sock *)st->self);
+	mine = ac_exe_why(&st->exe);
+	theirs = ac_exe_why(&st->peer_exe);
 	/* Learned enough: no more callbacks at each ACK. */
-	if (ac_exe_why(&st->exe) != AC_WHY_LEARNING)
-		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTT_CB_FLAG);
+	if (mine != AC_WHY_LEARNING)
+		flags &= ~BPF_SOCK_OPS_RTT_CB_FLAG;
+	if (mine == AC_WHY_LEARNING || mine == AC_WHY_NONE)
+		mine = theirs;
+	/* It will not be joined: no more callbacks at all but the last. */
+	if (mine != AC_WHY_LEARNING && mine != AC_WHY_NONE) {
+		st->why = mine;
+		flags &= ~(BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+	}
+	if (flags != ctx->bpf_sock_ops_cb_flags)
+		bpf_sock_ops_cb_flags_set(ctx, flags);
+}
+
+/* TCP makes up a packet, in the sender's call or because one came: what a joined or a watched socket has to do then. */
+static __always_inline void ac_packet(struct bpf_sock_ops *ctx, const struct ac_ctl *ctl)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+	struct ac_sock *st;
+
+	if (!sk || ctx->args[0] == BPF_WRITE_HDR_TCP_CURRENT_MSS)
+		return;
+	tp = bpf_skc_to_tcp_sock(sk);
+	st = bpf_sk_storage_get(&ac_sk, sk, NULL, 0);
+	if (!tp || !st)
+		return;
+	if (st->state == AC_SOCK_WATCHED && st->why == AC_WHY_LEARNING) {
+		ac_learn_peer(st);
+		ac_learn_own(st);
+	} else if (st->state == AC_SOCK_JOINED) {
+		ac_lowat_adapt(ctx, tp);
+		if (ctl->odd && ctx->skb_len)
+			ac_leave_self(ctx, tp, st);
+	}
 }
 
 /* Always returns 1 and never writes reply: other programs of the hierarchy have their say. */
@@ -77,7 +117,7 @@ int ac_sockops(struct bpf_sock_ops *ctx)
 		ac_pair_server(ctx, ctl);
 		break;
 	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
-		ac_lowat_adapt(ctx);
+		ac_packet(ctx, ctl);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		ac_state_change(ctx);
@@ -101,9 +141,14 @@ int ac_msg(struct sk_msg_md *msg)
 	if (!ctl || !sk)
 		return SK_PASS;
 	st = bpf_sk_storage_get(&ac_sk, sk, NULL, 0);
-	if (!st)
+	/* One that has just left may still be in the call in which it did. */
+	if (!st || st->state != AC_SOCK_JOINED)
 		return SK_PASS;
+	if (ctl->odd)
+		st->task = bpf_get_current_task();
 	why = ac_way(st, ctl);
+	if (!why && !st->peer_forced && ac_peer_asleep(st->peer))
+		ac_sleep_seen(st, &st->peer_exe);
 	if (!why && bpf_msg_redirect_hash(msg, &ac_socks, &st->peer_cookie, BPF_F_INGRESS) != SK_PASS)
 		why = AC_WHY_PEER_GONE;
 	ac_way_note(st, why, msg->size);
@@ -168,14 +213,38 @@ static __always_inline void ac_flags_seen(struct sock *sk, int flags)
 		ac_unfit_seen(st);
 }
 
+#define MSG_DONTWAIT 0x40
+#define EAGAIN 11
+#define EINTR 4
+#define ERESTARTSYS 512
+
+/* Only a call that slept is interrupted; and one that must not wait is told EAGAIN, or one that slept joined. */
+static __always_inline void ac_result_seen(struct sock *sk, int ret, int flags)
+{
+	struct ac_sock *st;
+
+	if ((ret != -ERESTARTSYS && ret != -EINTR && ret != -EAGAIN) || (flags & MSG_DONTWAIT) || !sk)
+		return;
+	st = bpf_sk_storage_get(&ac_sk, sk, NULL, 0);
+	if (!st || (ret == -EAGAIN && st->state != AC_SOCK_JOINED))
+		return;
+	if (!(BPF_CORE_READ(sk, sk_socket, file, f_flags) & O_NONBLOCK))
+		ac_sleep_seen(st, &st->exe);
+}
+
 /*
- * The flags of each call that receives, of every protocol: the first test is all that most of them cost. Urgent
+ * The flags of each call that receives, of every protocol: the first tests are all that most of them cost. Urgent
  * data needs a receiver that asks for it, by MSG_OOB or SO_OOBINLINE, so what is sent need not be watched.
  */
 SEC("tp_btf/sock_recv_length")
 int ac_recv_flags(__u64 *ctx)
 {
-	ac_flags_seen((struct sock *)ctx[0], (int)ctx[2]);
+	struct sock *sk = (struct sock *)ctx[0];
+	int ret = (int)ctx[1], flags = (int)ctx[2];
+
+	ac_flags_seen(sk, flags);
+	if (ret < 0)
+		ac_result_seen(sk, ret, flags);
 	return 0;
 }
 
@@ -283,6 +352,18 @@ int ac_walk_exes(struct bpf_iter__task *ctx)
 	return 0;
 }
 
+/* User space's verdict on an executable, unless the programs have found a worse one meanwhile. */
+SEC("syscall")
+int ac_decide(struct ac_decision *ctx)
+{
+	struct ac_exe_key key = ctx->key;
+	struct ac_exe *exe = bpf_map_lookup_elem(&ac_exes, &key);
+	__u32 from = ctx->from;
+
+	ctx->done = exe && __sync_val_compare_and_swap(&exe->state, from, ctx->to) == from;
+	return 0;
+}
+
 /* For `waggle sockets`: one record for each socket with a local peer, in every namespace. */
 SEC("iter/bpf_sk_storage_map")
 int ac_dump(struct bpf_iter__bpf_sk_storage_map *ctx)
@@ -314,161 +395,6 @@ int ac_dump(struct bpf_iter__bpf_sk_storage_map *ctx)
 	d.in_map = st->state == AC_SOCK_JOINED && psock;
 	bpf_seq_write(ctx->meta->seq, &d, sizeof(d));
 	return 0;
-}
-
-static __always_inline void ac_move_left(struct bpf_iter__tcp *ctx, struct ac_sock *st, enum ac_why why)
-{
-	struct ac_move_left left = { .cookie = st->cookie, .why = why };
-
-	bpf_seq_write(ctx->meta->seq, &left, sizeof(left));
-}
-
-/* Under the socket's lock, with nothing queued: from here on it is plain TCP. */
-static __always_inline void ac_take_out(struct tcp_sock *tp, struct ac_sock *st, enum ac_why why)
-{
-	if (bpf_map_delete_elem(&ac_socks, &st->cookie))
-		return;
-	ac_lowat_set(tp, tp, 0);
-	st->state = AC_SOCK_WATCHED;
-	st->why = why;
-	ac_count(AC_STAT_LEFT);
-	ac_event_sock(st, AC_EVENT_LEFT, why, false);
-}
-
-static __always_inline void ac_move_leave(struct bpf_iter__tcp *ctx, struct tcp_sock *tp, struct ac_sock *st)
-{
-	if (ac_has_queued((struct sock *)tp) || ac_psock_used((struct sock *)tp))
-		ac_move_left(ctx, st, AC_WHY_BACKLOG);
-	else if (ac_has_sleeper((struct sock *)tp))
-		ac_move_left(ctx, st, AC_WHY_SLEEPER);
-	else
-		ac_take_out(tp, st, AC_WHY_OFF);
-}
-
-/*
- * One that splices sleeps, if at all, in tcp_splice_read(), which is happy on plain TCP; bytes queued it cannot
- * reach, and reset is better than a wait without end. Any other reads its queue empty first.
- */
-static __always_inline void ac_move_odd(struct bpf_iter__tcp *ctx, struct sock_common *skc, struct tcp_sock *tp,
-					struct ac_sock *st)
-{
-	struct sock *sk = (struct sock *)tp;
-	__u32 *odd = bpf_map_lookup_elem(&ac_odd, &st->cookie);
-	bool queued = ac_has_queued(sk);
-	enum ac_why why;
-
-	if (!odd)
-		return;
-	why = *odd;
-	if (!queued && !ac_psock_used(sk) && (why == AC_WHY_SPLICES || !ac_has_sleeper(sk))) {
-		ac_take_out(tp, st, why);
-	} else if (queued && why == AC_WHY_SPLICES && bpf_sock_destroy) {
-		ac_count(AC_STAT_RESET);
-		bpf_sock_destroy(skc);
-	} else {
-		ac_move_left(ctx, st, why);
-		return;
-	}
-	bpf_map_delete_elem(&ac_odd, &st->cookie);
-}
-
-#define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
-
-/* A connection of a listener with short ones that is older than this lasts. */
-#define AC_LASTS_NS 300000000ULL
-
-/* May this socket be joined now, as far as it alone is concerned? */
-static __always_inline bool ac_join_fit(struct tcp_sock *tp, const struct ac_sock *st)
-{
-	struct sock *sk = (struct sock *)tp;
-
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) != BPF_TCP_ESTABLISHED || BPF_CORE_READ(sk, sk_user_data) ||
-	    BPF_CORE_READ(tp, inet_conn.icsk_ulp_ops))
-		return false;
-	/* What was half read would be moved to the other queue whole, and read twice (tcp_read_skb). */
-	if (BPF_CORE_READ(sk, sk_receive_queue.qlen))
-		return false;
-	if (st->why == AC_WHY_BRIEF && bpf_ktime_get_ns() - st->born_ns < AC_LASTS_NS)
-		return false;
-	return !ac_has_sleeper(sk);
-}
-
-/* The first walk marks who is fit, and lets clients learn of their servers. */
-static __always_inline void ac_join_mark(struct tcp_sock *tp, struct ac_sock *st)
-{
-	__u32 ready = AC_READY;
-
-	if (!ac_join_fit(tp, st))
-		return;
-	if (!st->peer) {
-		struct ac_peer *peer = bpf_map_lookup_elem(&ac_peers, &st->cookie);
-
-		if (!peer)
-			return;
-		st->peer = peer->server;
-		st->peer_cookie = peer->server_cookie;
-		bpf_map_delete_elem(&ac_peers, &st->cookie);
-	}
-	bpf_map_update_elem(&ac_ready, &st->cookie, &ready, BPF_NOEXIST);
-}
-
-/* Puts the socket into the map. False: it has to wait. */
-static __always_inline bool ac_join_put(struct tcp_sock *tp, struct ac_sock *st)
-{
-	int flags = AC_JOIN_FLAGS;
-	long r = bpf_map_update_elem(&ac_socks, &st->cookie, tp, BPF_NOEXIST);
-
-	if (r) {
-		st->why = r == -7 /* E2BIG */ ? AC_WHY_FULL : AC_WHY_BUSY;
-		ac_count(r == -7 ? AC_STAT_MAP_FULL : AC_STAT_BUSY);
-		return true;
-	}
-	/*
-	 * Whoever called recv(2) in between has taken TCP's own, and would sleep through joined bytes. Nothing was queued
-	 * under this lock, so it can be undone.
-	 */
-	if (ac_lock_wanted((struct sock *)tp)) {
-		bpf_map_delete_elem(&ac_socks, &st->cookie);
-		return false;
-	}
-	ac_lowat_set(tp, tp, AC_LOWAT);
-	/* One that was taken for brief has not asked for it; where the kernel cannot (before 6.8), it does without. */
-	if (st->why == AC_WHY_BRIEF)
-		bpf_setsockopt(tp, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
-	st->state = AC_SOCK_JOINED;
-	st->why = AC_WHY_NONE;
-	st->tx_why = AC_WHY_NO_PEER;
-	ac_count(AC_STAT_JOINED_LATE);
-	ac_event_sock(st, AC_EVENT_JOINED, AC_WHY_NONE, false);
-	return true;
-}
-
-/* The second walk joins the pairs of which both are fit, and those whose peer was joined by an earlier one. */
-static __always_inline void ac_join_commit(struct bpf_iter__tcp *ctx, struct tcp_sock *tp, struct ac_sock *st)
-{
-	__u32 *mine = bpf_map_lookup_elem(&ac_ready, &st->cookie), alone = AC_READY_ALONE;
-	bool peer_is_in = mine && *mine == AC_READY_ALONE;
-
-	if (!mine || !(peer_is_in || bpf_map_lookup_elem(&ac_ready, &st->peer_cookie)) || !ac_join_fit(tp, st) ||
-	    !ac_join_put(tp, st)) {
-		ac_move_left(ctx, st, AC_WHY_SLEEPER);
-		return;
-	}
-	bpf_map_delete_elem(&ac_ready, &st->cookie);
-	if (!peer_is_in)
-		bpf_map_update_elem(&ac_ready, &st->peer_cookie, &alone, BPF_EXIST);
-}
-
-static __always_inline void ac_move_join(struct bpf_iter__tcp *ctx, struct tcp_sock *tp, struct ac_sock *st)
-{
-	if (st->state != AC_SOCK_WATCHED || (st->why != AC_WHY_LEARNING && st->why != AC_WHY_BRIEF))
-		return;
-	if (ac_exe_why(&st->exe) || ac_exe_why(&st->peer_exe))
-		return;
-	if (ac_move_args.commit)
-		ac_join_commit(ctx, tp, st);
-	else
-		ac_join_mark(tp, st);
 }
 
 /* The kernel holds each socket's lock while this runs (bpf_iter_tcp_seq_show), for the reader's namespace. */

@@ -84,9 +84,16 @@ struct inode {
 
 struct file {
 	struct inode *f_inode;
+	unsigned int f_flags;
 };
 
 struct socket {
+	enum {
+		SS_FREE,
+		SS_UNCONNECTED,
+		SS_CONNECTING,
+		SS_CONNECTED,
+	} state;
 	struct file *file;
 	struct sock *sk;
 };
@@ -126,8 +133,10 @@ struct sock {
 	int sk_rcvlowat;
 	struct socket_wq *sk_wq;
 	struct {
+		int owned;
 		struct wait_queue_head wq;
 	} sk_lock;
+	int sk_write_pending;
 	__u8 sk_kern_sock : 1;
 	__u8 sk_shutdown;
 	struct socket *sk_socket;
@@ -155,6 +164,7 @@ struct tcp_sock {
 	__u32 packets_out;
 	__u32 notsent_lowat;
 	__u32 data_segs_out;
+	__u8 nonagle : 4;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
 	bool is_mptcp;

@@ -75,7 +75,6 @@ static int accel_map_ctl(struct accel *a, const struct accel_opts *opts, struct 
 	a->ctl->version = AC_ABI_VERSION;
 	a->ctl->owner_pid = (uint64_t)getpid();
 	a->ctl->owner_start = proc_start_time(getpid());
-	a->ctl->one_queue = a->probe.one_queue;
 	a->ctl->limit_bytes = ACCEL_LIMIT_BYTES;
 	if (!opts->ports)
 		return 0;
@@ -98,7 +97,7 @@ static int accel_ring_event(void *data, void *rec, size_t size)
 	if (size < sizeof(*e))
 		return 0;
 	if (e->type == AC_EVENT_LEARNED) {
-		a->learned_changed = true;
+		a->learned_changed = a->learned_new = true;
 		a->ripe |= e->exe_state == AC_EXE_RIPE;
 	} else if (e->type == AC_EVENT_ODD) {
 		a->odd_due = true;
@@ -263,6 +262,8 @@ int accel_dispatch(struct accel *a)
 
 	if (r < 0)
 		return r;
+	if (a->learned_new)
+		(void)accel_learn_note(a);
 	if (a->ripe)
 		(void)accel_learn_decide(a);
 	return 0;
@@ -375,6 +376,7 @@ struct accel *accel_close(struct accel *a)
 	ring_buffer__free(a->ring);
 	accel_skel__destroy(a->skel);
 	closep(&a->cgroup_fd);
+	accel_learn_free(a);
 	free(a->state_dir);
 	free(a);
 	return NULL;

@@ -14,6 +14,8 @@
 #include "sys/elf.h"
 
 #define JOIN_SOON_MS 50
+/* A program of many sockets may do with the next what it did not with the first: it is watched at least so long. */
+#define WATCH_MIN_MS 200
 
 static int exes_fd(const struct accel *a)
 {
@@ -84,6 +86,14 @@ static int each_exe(struct accel *a,
 	return 0;
 }
 
+static const char *known_path(const struct accel *a, const struct ac_exe_key *key)
+{
+	for (size_t i = 0; i < a->n_paths; i++)
+		if (!memcmp(&a->paths[i].key, key, sizeof(*key)))
+			return a->paths[i].path;
+	return NULL;
+}
+
 struct task_list {
 	struct ac_task_exe *v;
 	size_t n;
@@ -96,15 +106,19 @@ struct task_list {
  */
 static int decide_one(struct accel *a, const struct ac_exe_key *key, struct ac_exe *exe, void *data)
 {
+	struct ac_decision decision = { .key = *key, .from = AC_EXE_RIPE, .to = AC_EXE_TRUSTED };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &decision, .ctx_size_in = sizeof(decision));
 	struct task_list *tasks = data;
 	const struct ac_task_exe *task;
-	struct ac_exe now;
 	char path[64];
-	int able;
+	int able, r;
 
 	if (exe->state != AC_EXE_RIPE)
 		return 0;
-	exe->state = AC_EXE_TRUSTED;
+	if (accel_now_ms() < exe->read_ns / 1000000 + WATCH_MIN_MS) {
+		tasks->still_ripe = true;
+		return 0;
+	}
 	if (!a->probe.fentry) {
 		task = find_task(tasks->v, tasks->n, key);
 		if (!task) {
@@ -118,20 +132,63 @@ static int decide_one(struct accel *a, const struct ac_exe_key *key, struct ac_e
 			return 0;
 		}
 		if (able)
-			exe->state = AC_EXE_ABLE;
+			decision.to = AC_EXE_ABLE;
 	}
-	/* A splice seen meanwhile wins: the state is written only if it is still what we decided upon. */
-	if (bpf_map_lookup_elem(exes_fd(a), key, &now) || now.state != AC_EXE_RIPE)
+	/* Whatever was seen meanwhile wins: a program writes, since it alone can compare and swap. */
+	r = bpf_prog_test_run_opts(bpf_program__fd(a->skel->progs.ac_decide), &opts);
+	if (r < 0)
+		return r;
+	if (!decision.done)
 		return 0;
-	if (bpf_map_update_elem(exes_fd(a), key, exe, BPF_EXIST))
-		return -errno;
 	a->learned_changed = true;
-	if (exe->state == AC_EXE_TRUSTED) {
+	if (decision.to == AC_EXE_TRUSTED) {
 		a->join_due_ms = accel_now_ms() + JOIN_SOON_MS;
 		a->join_pause_ms = ACCEL_TICK_MS;
 	}
-	log_debug("'%.16s' is %s", exe->comm, exe->state == AC_EXE_TRUSTED ? "trusted" : "left on TCP: it can splice");
+	log_debug("'%.16s' is %s", exe->comm, decision.to == AC_EXE_TRUSTED ? "trusted" : "left on TCP: it can splice");
 	return 0;
+}
+
+static int note_one(struct accel *a, const struct ac_exe_key *key, struct ac_exe *exe, void *data)
+{
+	struct task_list *tasks = data;
+	const struct ac_task_exe *task = known_path(a, key) ? NULL : find_task(tasks->v, tasks->n, key);
+	struct accel_path *paths;
+	char *path;
+
+	(void)exe;
+	path = task ? task_path(task) : NULL;
+	if (!path)
+		return 0;
+	paths = reallocarray(a->paths, a->n_paths + 1, sizeof(*paths));
+	if (!paths) {
+		free(path);
+		return -ENOMEM;
+	}
+	a->paths = paths;
+	a->paths[a->n_paths++] = (struct accel_path){ .key = *key, .path = path };
+	return 0;
+}
+
+/* Notes where the files of the executables are that run now: what is learned of them is kept by it. */
+int accel_learn_note(struct accel *a)
+{
+	struct task_list tasks = {};
+	int r = read_tasks(a, &tasks.v, &tasks.n);
+
+	a->learned_new = false;
+	if (r < 0)
+		return r;
+	r = each_exe(a, note_one, &tasks);
+	free(tasks.v);
+	return r;
+}
+
+void accel_learn_free(struct accel *a)
+{
+	for (size_t i = 0; i < a->n_paths; i++)
+		free(a->paths[i].path);
+	free(a->paths);
 }
 
 int accel_learn_decide(struct accel *a)
@@ -149,7 +206,7 @@ int accel_learn_decide(struct accel *a)
 
 int accel_learn_trust(struct accel *a, const char *path, struct err *err)
 {
-	struct ac_exe exe = { .state = AC_EXE_TRUSTED };
+	struct ac_exe exe = { .state = AC_EXE_TRUSTED, .forced = 1 };
 	const char *base = strrchr(path, '/');
 	struct ac_exe_key key = {};
 	struct stat st;
@@ -206,9 +263,9 @@ int accel_exes(struct accel *a, struct accel_exe **ret, size_t *ret_n)
 	}
 	for (size_t i = 0; i < list.n; i++) {
 		const struct ac_task_exe *task = find_task(tasks.v, tasks.n, &list.v[i].key);
+		const char *known = known_path(a, &list.v[i].key);
 
-		if (task)
-			list.v[i].path = task_path(task);
+		list.v[i].path = task ? task_path(task) : known ? strdup(known) : NULL;
 	}
 	free(tasks.v);
 	*ret = list.v;
@@ -270,6 +327,11 @@ int accel_learn_load(struct accel *a)
 	return 0;
 }
 
+static bool is_bad(uint32_t state)
+{
+	return state == AC_EXE_SPLICES || state == AC_EXE_UNFIT || state == AC_EXE_SLEEPS;
+}
+
 int accel_learn_keep(struct accel *a)
 {
 	_cleanup_free_ char *path = NULL;
@@ -292,8 +354,8 @@ int accel_learn_keep(struct accel *a)
 	for (size_t i = 0; v && i < n_exes; i++) {
 		struct stat st;
 
-		if (exes[i].exe.state != AC_EXE_TRUSTED && exes[i].exe.state != AC_EXE_SPLICES &&
-		    exes[i].exe.state != AC_EXE_UNFIT)
+		/* What --trust says holds for this time. */
+		if (!(exes[i].exe.state == AC_EXE_TRUSTED && !exes[i].exe.forced) && !is_bad(exes[i].exe.state))
 			continue;
 		if (!exes[i].path || stat(exes[i].path, &st) < 0 || st.st_ino != exes[i].key.ino)
 			continue;
@@ -315,8 +377,7 @@ int accel_learn_keep(struct accel *a)
 			struct ac_exe exe;
 
 			/* It runs no more, but was seen to do worse before it ended. */
-			if (!bpf_map_lookup_elem(exes_fd(a), &key, &exe) &&
-			    (exe.state == AC_EXE_SPLICES || exe.state == AC_EXE_UNFIT))
+			if (!bpf_map_lookup_elem(exes_fd(a), &key, &exe) && is_bad(exe.state))
 				old[i].state = exe.state;
 			v[n] = old[i];
 			v[n++].path = TAKE_PTR(old[i].path);

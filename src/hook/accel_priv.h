@@ -10,6 +10,12 @@
 
 #define ACCEL_WATCHERS 5
 
+/* Where the file of an executable is, seen while a process ran it. */
+struct accel_path {
+	struct ac_exe_key key;
+	char *path;
+};
+
 struct accel {
 	struct accel_probe probe;
 	struct accel_skel *skel;
@@ -25,7 +31,10 @@ struct accel {
 	uint64_t join_pause_ms;
 	bool leaving; /* accel_leave() has switched off and knows where to go */
 	bool learned_changed;
-	bool ripe; /* executables wait for a decision */
+	bool learned_new; /* an executable has changed its state: its process may end soon */
+	bool ripe;	  /* executables wait for a decision */
+	struct accel_path *paths;
+	size_t n_paths;
 	bool odd_due;
 	uint64_t keep_due_ms, odd_due_ms;
 	uint64_t brief_due_ms, brief_seen; /* AC_STAT_BRIEF when it was looked at */
@@ -37,6 +46,8 @@ int accel_move_odd(struct accel *a);
 
 /* accel_learn.c */
 int accel_learn_decide(struct accel *a);
+int accel_learn_note(struct accel *a);
+void accel_learn_free(struct accel *a);
 int accel_learn_load(struct accel *a);
 int accel_learn_keep(struct accel *a);
 int accel_learn_trust(struct accel *a, const char *path, struct err *err);

@@ -160,7 +160,8 @@ static struct ac_exe_key own_exe(void)
 
 void fx_trust(enum ac_exe_state exe_state)
 {
-	struct ac_exe exe = { .state = exe_state, .comm = "test" };
+	/* As with --trust: the tests of other things may sleep in recv(2). */
+	struct ac_exe exe = { .state = exe_state, .forced = exe_state == AC_EXE_TRUSTED, .comm = "test" };
 
 	assert_int_equal(bpf_map_update_elem(fx.exes, &fx.exe, &exe, BPF_ANY), 0);
 }
@@ -172,7 +173,6 @@ void fx_ctl(uint32_t on, uint32_t select)
 		.version = AC_ABI_VERSION,
 		.on = on,
 		.select = select,
-		.one_queue = 1,
 		.limit_bytes = 2 << 20,
 		.owner_pid = (uint64_t)getpid(),
 		.owner_start = proc_start_time(getpid()),

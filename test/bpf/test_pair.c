@@ -292,30 +292,6 @@ static void test_unknown_states_of_programs(void **state)
 	}
 }
 
-/* Reading often enough on plain TCP makes a program ripe for user space's decision, and not sooner. */
-static void test_ripens(void **state)
-{
-	struct ac_exe exe;
-	int client, server;
-	char c = 'x';
-
-	fx_trust(AC_EXE_LEARNING);
-	fx_pair(AF_INET, &client, &server);
-	assert_int_equal(bpf_map_lookup_elem(fx.exes, &fx.exe, &exe), 0);
-	assert_int_equal(exe.state, AC_EXE_LEARNING);
-	/* How many of the reads are seen depends on when the kernel measures its round trips. */
-	for (int i = 0; i < 5000 && exe.state != AC_EXE_RIPE; i++) {
-		assert_int_equal(send(client, &c, 1, 0), 1);
-		assert_int_equal(recv(server, &c, 1, 0), 1);
-		assert_int_equal(send(server, &c, 1, 0), 1);
-		assert_int_equal(recv(client, &c, 1, 0), 1);
-		assert_int_equal(bpf_map_lookup_elem(fx.exes, &fx.exe, &exe), 0);
-		assert_true(exe.state != AC_EXE_RIPE || exe.reads >= 32);
-	}
-	assert_int_equal(exe.state, AC_EXE_RIPE);
-	close_both(client, server);
-}
-
 /* The third pair finds the table full, and goes on by TCP. */
 static void test_table_full(void **state)
 {
@@ -350,7 +326,6 @@ int main(void)
 		ROW(test_off),
 		ROW(test_off_while_joined),
 		ROW(test_unknown_states_of_programs),
-		ROW(test_ripens),
 		ROW(test_table_full),
 #undef ROW
 	};

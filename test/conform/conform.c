@@ -13,15 +13,19 @@
 #include <sys/mount.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include <net/if.h>
+
+#include <bpf/bpf.h>
 
 #include "../tools/stats.h"
 
 #define PORT_JOINED 7415 /* accel_exec() */
 #define PORT_PLAIN 7416
 #define ROW_SECONDS 8
+#define EARN_SECONDS 20
 
 void note_text(struct pair *p, const char *fmt, ...)
 {
@@ -133,6 +137,33 @@ static int row_main(const struct row *row, uint16_t port, int fd)
 	_exit(0);
 }
 
+/*
+ * The process that earns: "conform --earn PORT", from the executable of a row. Talks like a program that polls,
+ * until it is killed.
+ */
+static int earn_main(uint16_t port)
+{
+	int listener = tool_listen(FAMILY_4, "127.0.0.1", port, NULL);
+	struct sockaddr_storage to;
+	socklen_t len = tool_addr(FAMILY_4, "127.0.0.1", port, &to);
+	char c = 'e';
+	int a, b;
+
+	(void)alarm(2 * EARN_SECONDS);
+	a = tool_connect(&to, len);
+	b = a < 0 ? -1 : accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (b < 0)
+		return 1;
+	tool_nonblock(a, true);
+	for (;;) {
+		tool_send_all(a, &c, 1);
+		tool_recv_all(b, &c, 1);
+		tool_send_all(b, &c, 1);
+		tool_recv_all(a, &c, 1);
+		tool_sleep_us(200);
+	}
+}
+
 static const struct row *row_at(size_t n)
 {
 	static const struct row *const tables[] = { rows_read, rows_write, rows_end, rows_more };
@@ -195,27 +226,94 @@ struct totals {
 	unsigned int passed, failed, skipped;
 };
 
-/* Runs the row where pairs are joined; false: this one was not. */
-static bool row_run_joined(size_t n, int stats, char *ret_seen)
-{
-	uint64_t before = stats_read(stats, AC_STAT_JOINED);
+/* The running accelerator, as its maps tell. */
+struct told {
+	int stats, exes;
+};
 
-	row_run(n, "joined", PORT_JOINED, ret_seen);
-	return stats_read(stats, AC_STAT_JOINED) != before;
+static uint32_t exe_state(const struct told *told, const char *path)
+{
+	struct ac_exe_key key = {};
+	struct ac_exe exe = {};
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		tool_die("cannot see '%s': %s", path, strerror(errno));
+	key.ino = st.st_ino;
+	key.dev = major(st.st_dev) << 20 | minor(st.st_dev);
+	return bpf_map_lookup_elem(told->exes, &key, &exe) ? AC_EXE_LEARNING : exe.state;
 }
 
-static void row_compare(const struct row *row, size_t n, int stats, struct totals *totals)
+/* Lets the program of a row show that it polls, until it is decided what becomes of it. */
+static uint32_t row_earn(size_t n, const struct told *told)
+{
+	uint64_t until = tool_now_ms() + EARN_SECONDS * 1000;
+	char path[64], port_text[8];
+	uint32_t state;
+	pid_t pid;
+
+	row_exe(n, "learned", path);
+	(void)snprintf(port_text, sizeof(port_text), "%u", PORT_JOINED);
+	pid = fork();
+	if (!pid) {
+		(void)execl(path, path, "--earn", port_text, (char *)NULL);
+		_exit(1);
+	}
+	do {
+		tool_sleep_us(10000);
+		state = exe_state(told, path);
+	} while ((state == AC_EXE_LEARNING || state == AC_EXE_RIPE) && tool_now_ms() < until);
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+	return state;
+}
+
+/* Runs the row where pairs are joined; false: this one was not. */
+static bool row_run_joined(size_t n, const char *kind, const struct told *told, char *ret_seen)
+{
+	uint64_t before = stats_read(told->stats, AC_STAT_JOINED);
+
+	row_run(n, kind, PORT_JOINED, ret_seen);
+	return stats_read(told->stats, AC_STAT_JOINED) != before;
+}
+
+/* By a program that nobody has named. False: it was not as it must be. */
+static bool row_learned(const struct row *row, size_t n, const struct told *told, const char *plain)
+{
+	static const char *const words[_AC_EXE_MAX] = {
+		"is still being watched", "is still being watched",  "joined", "splices: as plain", "unfit: as plain",
+		"may splice: as plain",	  "blocking-recv: as plain",
+	};
+	char seen[SEEN_BYTES];
+	bool joined = row_run_joined(n, "learned", told, seen), ok;
+	uint32_t state;
+
+	if (joined || !streq(seen, plain)) {
+		printf("%-34s %-15s %s\n", "", "  watched", joined ? "JOINED" : seen);
+		return false;
+	}
+	state = row_earn(n, told);
+	joined = row_run_joined(n, "learned", told, seen);
+	/* Whoever stays on TCP sees what it shows: on some kernels nearly everybody does. */
+	ok = joined == (state == AC_EXE_TRUSTED) && streq(seen, plain) == !(row->always && joined);
+	printf("%-34s %-15s %s\n", "", "  when learned", ok || !joined ? words[state] : seen);
+	if (!ok)
+		printf("%-34s %-15s %s, %s\n", "", "  BUT IT IS", joined ? "joined" : "not joined", seen);
+	return ok;
+}
+
+static void row_compare(const struct row *row, size_t n, const struct told *told, struct totals *totals)
 {
 	char plain[SEEN_BYTES], joined[SEEN_BYTES], again[SEEN_BYTES];
 	const char *verdict;
 	bool equal, ok, fell_back = true;
 
 	row_run(n, "plain", PORT_PLAIN, plain);
-	if (!row_run_joined(n, stats, joined))
+	if (!row_run_joined(n, "joined", told, joined))
 		(void)snprintf(joined, sizeof(joined), "WAS NOT JOINED");
 	equal = streq(plain, joined);
 	if (row->unjoins)
-		fell_back = !row_run_joined(n, stats, again) && streq(plain, again);
+		fell_back = !row_run_joined(n, "joined", told, again) && streq(plain, again);
 	ok = equal == !row->differs && fell_back;
 	verdict = !fell_back ? "STILL JOINED" :
 		  ok	     ? (equal ? "equal" : "differs, known") :
@@ -228,6 +326,8 @@ static void row_compare(const struct row *row, size_t n, int stats, struct total
 		printf("%-34s %-15s %s\n", "", "  because", row->differs);
 	if (row->unjoins)
 		printf("%-34s %-15s %s\n", "", "  second time", fell_back ? "not joined any more: as plain" : again);
+	if (row->differs)
+		ok &= row_learned(row, n, told, plain);
 	(void)fflush(stdout);
 	if (ok)
 		totals->passed++;
@@ -345,6 +445,8 @@ static size_t rows_prepare(void)
 		copy_self(path);
 		row_exe(n, "joined", path);
 		copy_self(path);
+		row_exe(n, "learned", path);
+		copy_self(path);
 	}
 	return n;
 }
@@ -354,7 +456,8 @@ int main(int argc, char **argv)
 	const char *waggle = argc > 1 ? argv[1] : getenv("WAGGLE");
 	const char *only = argc > 2 ? argv[2] : NULL;
 	struct totals totals = {};
-	int stats, status = 0;
+	struct told told;
+	int status = 0;
 	size_t rows;
 	pid_t accel;
 
@@ -363,18 +466,21 @@ int main(int argc, char **argv)
 		return row_main(row_at(tool_number("--row", argv[2], 0, 1000)),
 				(uint16_t)tool_number("port", argv[3], 1, 65535),
 				(int)tool_number("fd", argv[4], 0, 1000));
+	if (argc == 3 && streq(argv[1], "--earn"))
+		return earn_main((uint16_t)tool_number("port", argv[2], 1, 65535));
 	if (!waggle)
 		tool_usage("usage: conform WAGGLE [ROW], or with the path of waggle in $WAGGLE");
 	place_make();
 	rows = rows_prepare();
 	accel = accel_start(waggle, rows);
-	stats = stats_open(accel);
-	for (size_t n = 0; stats >= 0 && n < rows; n++)
+	told.stats = stats_open(accel);
+	told.exes = map_open(accel, "ac_exes");
+	for (size_t n = 0; told.stats >= 0 && told.exes >= 0 && n < rows; n++)
 		if (!only || strstr(row_at(n)->name, only))
-			row_compare(row_at(n), n, stats, &totals);
+			row_compare(row_at(n), n, &told, &totals);
 	(void)kill(accel, SIGTERM);
 	(void)waitpid(accel, &status, 0);
-	if (stats < 0 || !WIFEXITED(status) || WEXITSTATUS(status)) {
+	if (told.stats < 0 || told.exes < 0 || !WIFEXITED(status) || WEXITSTATUS(status)) {
 		tool_say("waggle accel ended with status %x", (unsigned int)status);
 		totals.failed++;
 	}

@@ -3,6 +3,10 @@
  * conform: what programs can see of a TCP socket, on plain TCP and on a joined pair. A row is a function that
  * uses a fresh pair and notes what it saw; the notes of both runs must be the same text. Notes hold no times,
  * addresses or sizes that may vary from run to run.
+ *
+ * A joined pair is one of a program that was named by --trust. Where such a one is known to differ, the row is run
+ * once more by a program that nobody has named: it does what the row does while it is watched on plain TCP, earns
+ * what it can by sockets that poll, and does it again. Then it must see what TCP shows, unless .always.
  */
 #pragma once
 
@@ -25,7 +29,8 @@ struct row {
 	void (*fn)(struct pair *p);
 	bool raw;	     /* the row connects and accepts by itself */
 	const char *differs; /* why the joined result is known to differ; NULL: it must be equal */
-	bool unjoins;	     /* a program that did this once must not be joined any more, and so see what TCP shows */
+	bool always;	     /* also for a program that was watched while it did it */
+	bool unjoins;	     /* even one of --trust is not joined any more after this, and so sees what TCP shows */
 };
 
 extern const struct row rows_read[], rows_write[], rows_end[], rows_more[]; /* each ends with a NULL name */

@@ -122,7 +122,7 @@ joined_in_the_middle() {
 	for i in 1 2 3; do
 		unknown_program torture
 		accel_start
-		"$UNKNOWN" --seconds 3 --connections 48 --allow-eagain
+		"$UNKNOWN" --seconds 3 --connections 48 --no-blocking
 		at_least local 10
 		late=$((late + $(counter joined_late)))
 		accel_stop
@@ -131,8 +131,51 @@ joined_in_the_middle() {
 	((late > 0))
 }
 
+# A program that sleeps in recv(2) is seen to do so, and never learns that there is an accelerator.
+sleeps() {
+	[ "$1" = 0 ] || rps_on lo
+	accel_start
+	unknown_program torture
+	"$UNKNOWN" --seconds 3
+	at_least local 10
+	program_is "$UNKNOWN" blocking-recv
+	[ "$(counter joined)" = 0 ]
+	accel_stop
+	is_kept_or_gone "$UNKNOWN" blocking-recv
+}
+
+# It may have ended before it was kept.
+is_kept_or_gone() {
+	is_kept "$@" || ! grep -q "$1" /var/lib/waggle/learned.json
+}
+
+# One that polled until it was joined, and sleeps since: its connection goes back to TCP, and its next ones stay there.
+late() {
+	unknown_program uses
+	mkfifo "$WORK/lines"
+	accel_start
+	"$UNKNOWN" turn <"$WORK/lines" >"$WORK/out" &
+	exec 9>"$WORK/lines"
+	until_true 10 program_is "$UNKNOWN" trusted
+	until_true 10 counter_is joined_late 2
+	echo >&9
+	until_true 10 grep -q asleep "$WORK/out"
+	program_is "$UNKNOWN" blocking-recv
+	at_least sleep_late 1
+	[ "$(counter left)" = 2 ]
+	"$WAGGLE" sockets --json | jq -e '.summary.joined == 0 and .pairs[0].reason == "blocking-recv"'
+	exec 9>&-
+	wait $!
+	"$UNKNOWN" plainly
+	[ "$(counter joined)" = 0 ]
+	accel_stop
+}
+
 @test "an unknown program is joined when it has earned it, and that is kept" { inside earned_and_kept; }
 @test "a program that uses MSG_WAITALL or SO_RCVLOWAT is found unfit" { inside unfit; }
+@test "torture with readers that sleep in recv(2): they stay on TCP" { inside sleeps 0; }
+@test "torture with readers that sleep in recv(2): they stay on TCP, RPS on" { inside sleeps 1; }
+@test "a program that sleeps in recv(2) later than it was learned goes back to TCP" { inside late; }
 @test "connections of one request begin on TCP, and one that lasts is joined" { inside brief; }
 @test "trace tells that a connection is taken for brief" { inside brief_is_told; }
 @test "torture while its live connections are joined" { inside joined_in_the_middle 0; }

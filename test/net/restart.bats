@@ -51,6 +51,32 @@ leaves_nothing_of_live_ones() {
 	"$TOOLS/kernel_view" left <"$WORK/objects"
 }
 
+# Readers asleep in recv(2) since long: never joined (sleep), or joined until they began to (turn). Nothing is left in
+# the kernel when the accelerator ends, and they get their bytes as ever.
+leaves_sleepers() {
+	accel_start
+	cp "$TOOLS/uses" "$WORK/uses"
+	mkfifo "$WORK/lines"
+	"$WORK/uses" "$1" <"$WORK/lines" >"$WORK/out" &
+	local traffic=$!
+	exec 9>"$WORK/lines"
+	[ "$1" = sleep ] || until_true 10 counter_is joined_late 2
+	echo >&9
+	until_true 10 grep -q asleep "$WORK/out"
+	[ "$1" = sleep ] || [ "$(counter left)" = 2 ]
+	"$TOOLS/kernel_view" objects "$ACCEL" >"$WORK/objects"
+	accel_stop
+	"$TOOLS/kernel_view" left <"$WORK/objects"
+	echo >&9
+	until_true 10 asleep_twice
+	exec 9>&-
+	wait "$traffic"
+}
+
+asleep_twice() {
+	[ "$(grep -c asleep "$WORK/out")" = 2 ]
+}
+
 unload_works() {
 	"$WAGGLE" unload
 }
@@ -99,5 +125,7 @@ cleared_by_next_start() {
 @test "torture while the accelerator starts and is killed" { inside comes_and_goes KILL 0 --allow-eagain; }
 @test "after SIGTERM nothing is left in the kernel" { inside leaves_nothing; }
 @test "after SIGTERM nothing is left, with live connections" { inside leaves_nothing_of_live_ones; }
+@test "after SIGTERM nothing is left, with a reader asleep in recv(2)" { inside leaves_sleepers sleep; }
+@test "after SIGTERM nothing is left, with a reader that was joined before it slept" { inside leaves_sleepers turn; }
 @test "after SIGKILL connections go on, and the next start clears up" { inside cleared_by_next_start; }
 @test "after SIGKILL connections go on, and unload clears up" { inside cleared_by_unload; }

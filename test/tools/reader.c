@@ -59,22 +59,26 @@ static void ping(int from, int to)
 	tool_recv_all(to, &c, 1);
 }
 
-/* Talks until TCP carries none of it any more. */
+/* Talks until TCP carries none of it any more; meanwhile as one that cannot sleep in recv(2), which would not be joined. */
 static void wait_joined(int a, int b)
 {
 	uint64_t until = tool_now_ms() + WAIT_MS;
 
+	tool_nonblock(a, true);
+	tool_nonblock(b, true);
 	for (;;) {
 		uint64_t sent_a = tcp_bytes_sent(a), sent_b = tcp_bytes_sent(b);
 
 		ping(a, b);
 		ping(b, a);
 		if (tcp_bytes_sent(a) == sent_a && tcp_bytes_sent(b) == sent_b)
-			return;
+			break;
 		if (tool_now_ms() > until)
 			tool_die("the pair was not joined within %d ms", WAIT_MS);
 		tool_sleep_us(2000);
 	}
+	tool_nonblock(a, false);
+	tool_nonblock(b, false);
 }
 
 static void send_stream(int fd, size_t n)

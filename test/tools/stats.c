@@ -49,27 +49,38 @@ void objects_each(pid_t pid, void (*fn)(const char *kind, unsigned int id, void 
 	(void)closedir(dir);
 }
 
-static void find_stats(const char *kind, unsigned int id, void *data)
+struct map_wanted {
+	const char *name;
+	int fd;
+};
+
+static void find_map(const char *kind, unsigned int id, void *data)
 {
 	struct bpf_map_info info = {};
 	uint32_t len = sizeof(info);
-	int *ret_fd = data, fd;
+	struct map_wanted *want = data;
+	int fd;
 
-	if (!streq(kind, "map") || *ret_fd >= 0)
+	if (!streq(kind, "map") || want->fd >= 0)
 		return;
 	fd = bpf_map_get_fd_by_id(id);
-	if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) && streq(info.name, "ac_stats"))
-		*ret_fd = fd;
+	if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) && streq(info.name, want->name))
+		want->fd = fd;
 	else if (fd >= 0)
 		(void)close(fd);
 }
 
+int map_open(pid_t pid, const char *name)
+{
+	struct map_wanted want = { name, -1 };
+
+	objects_each(pid, find_map, &want);
+	return want.fd;
+}
+
 int stats_open(pid_t pid)
 {
-	int fd = -1;
-
-	objects_each(pid, find_stats, &fd);
-	return fd;
+	return map_open(pid, "ac_stats");
 }
 
 uint64_t stats_read(int fd, enum ac_stat stat)

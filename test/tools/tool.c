@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -307,12 +308,20 @@ void tool_pair(int ret[2])
 		tool_die("cannot make a TCP pair: %s", strerror(errno));
 }
 
+/* Would the call have waited, were the descriptor a blocking one? Then does that. On a blocking one EAGAIN is a fault. */
+static bool tool_wait(int fd, short events)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+
+	return errno == EAGAIN && (fcntl(fd, F_GETFL) & O_NONBLOCK) && (poll(&p, 1, -1) >= 0 || errno == EINTR);
+}
+
 void tool_send_all(int fd, const void *buf, size_t n)
 {
 	for (size_t done = 0; done < n;) {
 		ssize_t r = send(fd, (const char *)buf + done, n - done, MSG_NOSIGNAL);
 
-		if (r < 0 && errno == EINTR)
+		if (r < 0 && (errno == EINTR || tool_wait(fd, POLLOUT)))
 			continue;
 		if (r <= 0)
 			tool_die("cannot send: %s", strerror(errno));
@@ -325,7 +334,7 @@ void tool_recv_all(int fd, void *buf, size_t n)
 	for (size_t done = 0; done < n;) {
 		ssize_t r = recv(fd, (char *)buf + done, n - done, 0);
 
-		if (r < 0 && errno == EINTR)
+		if (r < 0 && (errno == EINTR || tool_wait(fd, POLLIN)))
 			continue;
 		if (r <= 0)
 			tool_die("cannot receive: %s", r ? strerror(errno) : "end of stream");

@@ -81,6 +81,6 @@ void tool_nonblock(int fd, bool on);
 /* A connected TCP pair on loopback, made in this process. */
 void tool_pair(int ret[2]);
 
-/* All bytes or tool_die(). */
+/* All bytes or tool_die(); a non-blocking descriptor is waited for by poll(2). */
 void tool_send_all(int fd, const void *buf, size_t n);
 void tool_recv_all(int fd, void *buf, size_t n);

@@ -3,12 +3,16 @@
  * Programs of one habit each, on connections to themselves; every byte is compared.
  *   uses waitall        reads with MSG_WAITALL
  *   uses lowat          reads with SO_RCVLOWAT
- *   uses plainly        reads as most do: the same without either
+ *   uses plainly        reads as most do: the same without either, and without sleeping in recv(2)
  *   uses requests N     N connections to one listener, of one request and one answer each; then one that lasts until
  *                       a line comes on stdin, and talks all the time
+ *   uses sleep          one that sleeps in recv(2) at both ends. For each line on stdin it talks, says "asleep" on
+ *                       stdout, and does so; it ends with the input
+ *   uses turn           the same, but it polls, all the time, until the first line comes
  */
 #include <errno.h>
 #include <poll.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tool.h"
@@ -33,6 +37,7 @@ static void read_parts(const char *habit)
 	int fds[2];
 
 	tool_pair(fds);
+	tool_nonblock(fds[1], !waitall && !lowat);
 	if (lowat)
 		tool_set(fds[1], SOL_SOCKET, SO_RCVLOWAT, 2 * PART);
 	for (uint64_t at = 0; at < ROUNDS * 2 * PART; at += 2 * PART) {
@@ -42,6 +47,8 @@ static void read_parts(const char *habit)
 		for (size_t done = 0; done < sizeof(in);) {
 			ssize_t r = recv(fds[1], in + done, sizeof(in) - done, waitall ? MSG_WAITALL : 0);
 
+			if (r < 0 && errno == EAGAIN && !waitall && !lowat)
+				continue;
 			if (r <= 0)
 				tool_die("recv: %s", r ? strerror(errno) : "end of stream");
 			/* That is what both of them promise. */
@@ -79,6 +86,8 @@ static void connect_to(int listener, uint16_t port, int ret[2])
 	ret[1] = ret[0] < 0 ? -1 : accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	if (ret[1] < 0)
 		tool_die("cannot connect: %s", strerror(errno));
+	tool_nonblock(ret[0], true);
+	tool_nonblock(ret[1], true);
 }
 
 static void requests(uint64_t n)
@@ -102,6 +111,79 @@ static void requests(uint64_t n)
 	(void)close(listener);
 }
 
+/* The other process: gives back what it gets, and waits as it is told to; see sleep_or_turn(). */
+static void echo(int fd, _Atomic bool *turned)
+{
+	uint8_t buf[PART];
+
+	for (;;) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		ssize_t r;
+
+		if (!*turned && poll(&p, 1, 100) < 1)
+			continue;
+		r = recv(fd, buf, sizeof(buf), 0);
+		if (r < 0)
+			tool_die("blocking recv: %s", strerror(errno));
+		if (!r)
+			exit(0);
+		tool_send_all(fd, buf, (size_t)r);
+	}
+}
+
+static void talk(int fd, uint64_t id, bool turned)
+{
+	uint8_t out[PART], in[PART];
+
+	stream_fill(out, sizeof(out), stream_key(3, id, 0), 0);
+	tool_send_all(fd, out, sizeof(out));
+	for (size_t done = 0; done < sizeof(in);) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		ssize_t r;
+
+		if (!turned && poll(&p, 1, 100) < 1)
+			continue;
+		r = recv(fd, in + done, sizeof(in) - done, 0);
+		if (r <= 0)
+			tool_die("blocking recv: %s", r ? strerror(errno) : "end of stream");
+		done += (size_t)r;
+	}
+	compare(in, stream_key(3, id, 0), 0, sizeof(in));
+}
+
+static void sleep_or_turn(bool turns)
+{
+	struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
+	_Atomic bool *turned = tool_shared(sizeof(*turned));
+	uint64_t id = 0;
+	char line[16];
+	int fds[2], status;
+	pid_t pid;
+
+	*turned = !turns;
+	tool_pair(fds);
+	pid = fork();
+	if (!pid) {
+		(void)close(fds[0]);
+		echo(fds[1], turned);
+	}
+	(void)close(fds[1]);
+	while (turns && !poll(&p, 1, 1))
+		talk(fds[0], id++, false);
+	*turned = true;
+	while (fgets(line, sizeof(line), stdin)) {
+		for (int i = 0; i < ROUNDS; i++, tool_sleep_us(2000))
+			talk(fds[0], id++, true);
+		printf("asleep\n");
+		(void)fflush(stdout);
+	}
+	(void)shutdown(fds[0], SHUT_WR);
+	if (waitpid(pid, &status, 0) != pid || status)
+		tool_die("the other process ended with status %x", (unsigned int)status);
+	if (recv(fds[0], line, 1, 0))
+		tool_die("no end of stream");
+}
+
 int main(int argc, char **argv)
 {
 	tool_init("uses");
@@ -109,7 +191,9 @@ int main(int argc, char **argv)
 		read_parts(argv[1]);
 	else if (argc == 3 && streq(argv[1], "requests"))
 		requests(tool_number("requests", argv[2], 1, 100000));
+	else if (argc == 2 && (streq(argv[1], "sleep") || streq(argv[1], "turn")))
+		sleep_or_turn(streq(argv[1], "turn"));
 	else
-		tool_usage("usage: uses waitall | lowat | plainly | requests N");
+		tool_usage("usage: uses waitall | lowat | plainly | requests N | sleep | turn");
 	return 0;
 }
