@@ -10,6 +10,8 @@
 #include "ctl/client.h"
 #include "daemon/daemon.h"
 #include "hook/accel.h"
+#include "hook/lb.h"
+#include "model/wire.h"
 #include "sys/proc.h"
 
 /* Beyond the time that the daemon takes for leaving. */
@@ -81,12 +83,29 @@ static int unload_wait(int pidfd, pid_t pid)
 	return EXIT_DONE;
 }
 
+/* What balances stays when its process ends, until it is taken out here. 1: there was something. */
+static int unload_balancing(struct err *err)
+{
+	_cleanup_free_ char *kept = NULL;
+	int r;
+
+	if (access(lb_pin_dir(), F_OK) < 0 && errno == ENOENT)
+		return 0;
+	r = lb_unpin(err);
+	if (r >= 0 && asprintf(&kept, "%s/" DAEMON_KEEP_FILE, wire_run_dir()) >= 0)
+		(void)unlink(kept);
+	return r < 0 ? r : 1;
+}
+
 static int unload_sweep(bool was_running, pid_t pid)
 {
 	struct err err = {};
 	size_t left = 0;
-	int r = accel_sweep(&left, &err);
+	int balanced = unload_balancing(&err), r;
 
+	if (balanced < 0 && !(was_running && (balanced == -EPERM || balanced == -EACCES)))
+		return cmd_fail(EXIT_FAILED, "unload: %s", err.text);
+	r = accel_sweep(&left, &err);
 	/* A member of the group may ask, but not look: then the daemon's word has to do. */
 	if (r == -EPERM && was_running)
 		r = 0;
@@ -99,9 +118,11 @@ static int unload_sweep(bool was_running, pid_t pid)
 				left);
 	if (was_running)
 		printf("waggle (pid %d) has left the kernel\n", pid);
-	else if (r)
+	if (!was_running && balanced > 0)
+		printf("took the balancing out of the kernel that a waggle before had left\n");
+	if (!was_running && r)
 		printf("swept up what %d dead waggle%s had left\n", r, r == 1 ? "" : "s");
-	else
+	if (!was_running && !r && !balanced)
 		printf("nothing to unload: no waggle is running, and none has left anything\n");
 	return EXIT_DONE;
 }

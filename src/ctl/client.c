@@ -65,7 +65,8 @@ int ctl_pid(pid_t *ret, struct err *err)
 		return err_set(err, -errno, "cannot make a socket: %s", strerror(errno));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
 		if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
-			return err_set(err, -ESRCH, "no waggle is running: start one with 'waggle accel'");
+			return err_set(err, -ESRCH,
+				       "no waggle is running: start one with 'waggle run' or 'waggle accel'");
 		if (errno == EACCES || errno == EPERM)
 			return err_set(err, -EACCES,
 				       "not permitted to open '%s': run as root, or as a member of the group 'waggle'",
@@ -142,7 +143,7 @@ static size_t on_data(char *data, size_t size, size_t n, void *cls)
 static int call_init(struct call *c, const char *path, json_t *body, struct err *err)
 {
 	struct sockaddr_un addr;
-	char url[256];
+	_cleanup_free_ char *url = NULL;
 	int r = call_socket(&addr, err);
 
 	if (r < 0)
@@ -151,9 +152,8 @@ static int call_init(struct call *c, const char *path, json_t *body, struct err 
 	c->path = strdup(addr.sun_path);
 	c->body = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	c->headers = curl_slist_append(NULL, "Content-Type: application/json");
-	if (!c->curl || !c->path || !c->headers || (body && !c->body))
+	if (!c->curl || !c->path || !c->headers || (body && !c->body) || asprintf(&url, "http://waggle%s", path) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
-	(void)snprintf(url, sizeof(url), "http://waggle%s", path);
 	(void)curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->path);
 	(void)curl_easy_setopt(c->curl, CURLOPT_URL, url);
 	(void)curl_easy_setopt(c->curl, CURLOPT_PROXY, "");
@@ -206,18 +206,18 @@ static int call_result(struct call *c, CURLcode code, struct err *err)
 	return status / 100 == 2 ? 0 : call_refused(c, status, err);
 }
 
-int ctl_call(const char *path, json_t *body, json_t **ret, struct err *err)
+int ctl_call_answer(const char *path, json_t *body, json_t **ret, struct err *err)
 {
 	_cleanup_(call_done) struct call c = {};
 	json_t *root;
-	int r = call_init(&c, path, body, err);
+	int r = call_init(&c, path, body, err), done;
 
 	if (r < 0)
 		return r;
 	(void)curl_easy_setopt(c.curl, CURLOPT_TIMEOUT_MS, CTL_CALL_MS);
-	r = call_result(&c, curl_easy_perform(c.curl), err);
-	if (r < 0)
-		return r;
+	done = call_result(&c, curl_easy_perform(c.curl), err);
+	if (done < 0 && done != -EREMOTEIO)
+		return done;
 	root = json_loadb(c.text ? c.text : "", c.n, 0, NULL);
 	if (!json_is_object(root)) {
 		json_decref(root);
@@ -226,7 +226,46 @@ int ctl_call(const char *path, json_t *body, json_t **ret, struct err *err)
 			       c.path);
 	}
 	*ret = root;
-	return 0;
+	return done;
+}
+
+int ctl_call(const char *path, json_t *body, json_t **ret, struct err *err)
+{
+	json_t *root = NULL;
+	int r = ctl_call_answer(path, body, &root, err);
+
+	if (r < 0)
+		json_decref(root);
+	else
+		*ret = root;
+	return r;
+}
+
+char *ctl_escape(const char *text)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+	char *escaped = malloc(3 * strlen(text) + 1), *p = escaped;
+
+	if (!escaped)
+		return NULL;
+	for (; *text; text++) {
+		if (strchr(plain, *text))
+			*p++ = *text;
+		else
+			p += sprintf(p, "%%%02X", (unsigned int)(unsigned char)*text);
+	}
+	*p = '\0';
+	return escaped;
+}
+
+char *ctl_backend_path(const char *service, const char *backend, const char *verb)
+{
+	_cleanup_free_ char *s = ctl_escape(service), *b = ctl_escape(backend);
+	char *path;
+
+	if (!s || !b || asprintf(&path, "/v1/services/%s/backends/%s/%s", s, b, verb) < 0)
+		return NULL;
+	return path;
 }
 
 int ctl_copy(const char *path, FILE *out, struct err *err)

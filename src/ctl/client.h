@@ -15,6 +15,14 @@
 /* The reply's JSON, the caller's to release. body NULL: GET, otherwise POST. */
 int ctl_call(const char *path, json_t *body, json_t **ret, struct err *err);
 
+/* The same, and *ret is the answer also when the daemon refused (-EREMOTEIO). */
+int ctl_call_answer(const char *path, json_t *body, json_t **ret, struct err *err);
+
+/* A part of a path with what has a meaning there written as %XX. The caller's to free; NULL: no memory. */
+char *ctl_escape(const char *text);
+/* "/v1/services/SERVICE/backends/BACKEND/VERB" */
+char *ctl_backend_path(const char *service, const char *backend, const char *verb);
+
 /* Copies the reply to a file as it comes. */
 int ctl_copy(const char *path, FILE *out, struct err *err);
 

@@ -78,6 +78,72 @@ enum MHD_Result control_error(struct MHD_Connection *conn, unsigned int status, 
 	return control_reply(conn, status, wire_error(err.text));
 }
 
+struct pieces {
+	control_piece_fn next;
+	void (*done)(void *data);
+	void *data;
+	const char *piece; /* what is left of the one being written */
+	size_t n;
+};
+
+static ssize_t pieces_read(void *cls, uint64_t pos, char *buf, size_t max)
+{
+	struct pieces *p = cls;
+	size_t n = 0;
+
+	(void)pos;
+	while (n < max) {
+		size_t part;
+
+		if (!p->n) {
+			int r = p->next(p->data, &p->piece, &p->n);
+
+			if (r < 0)
+				return MHD_CONTENT_READER_END_WITH_ERROR;
+			if (r == 0)
+				break;
+		}
+		part = p->n < max - n ? p->n : max - n;
+		memcpy(buf + n, p->piece, part);
+		p->piece += part;
+		p->n -= part;
+		n += part;
+	}
+	return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void pieces_free(void *cls)
+{
+	struct pieces *p = cls;
+
+	p->done(p->data);
+	free(p);
+}
+
+enum MHD_Result control_reply_pieces(struct MHD_Connection *conn, control_piece_fn next, void (*done)(void *data),
+				     void *data)
+{
+	struct pieces *p = new0(struct pieces);
+	struct MHD_Response *response = NULL;
+	enum MHD_Result ret;
+
+	if (!p) {
+		done(data);
+		return MHD_NO;
+	}
+	*p = (struct pieces){ .next = next, .done = done, .data = data };
+	response =
+		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CONTROL_BLOCK_BYTES, pieces_read, p, pieces_free);
+	if (!response) {
+		pieces_free(p);
+		return MHD_NO;
+	}
+	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+	ret = MHD_queue_response(conn, MHD_HTTP_OK, response);
+	MHD_destroy_response(response);
+	return ret;
+}
+
 static enum MHD_Result control_post_unload(struct control *c, struct MHD_Connection *conn, struct request *req)
 {
 	struct err err;
@@ -90,16 +156,49 @@ static enum MHD_Result control_post_unload(struct control *c, struct MHD_Connect
 			     json_pack("{s:I, s:s}", "pid", (json_int_t)getpid(), "state", "leaving"));
 }
 
+/* A * stands for one part of the path, which is kept in the request. */
 static const struct route routes[] = {
-	{ "/v1/status", "GET", control_get_status },	       { "/v1/sockets", "GET", control_get_sockets },
-	{ "/v1/executables", "GET", control_get_executables }, { "/v1/events", "GET", control_get_events },
+	{ "/v1/status", "GET", control_get_status },
+	{ "/v1/sockets", "GET", control_get_sockets },
+	{ "/v1/executables", "GET", control_get_executables },
+	{ "/v1/events", "GET", control_get_events },
+	{ "/v1/services", "GET", control_get_services },
+	{ "/v1/services/*", "GET", control_get_service },
+	{ "/v1/backends", "GET", control_get_backends },
+	{ "/v1/services/*/backends/*/drain", "POST", control_post_drain },
+	{ "/v1/services/*/backends/*/enable", "POST", control_post_enable },
+	{ "/v1/services/*/backends/*/weight", "POST", control_post_weight },
+	{ "/v1/reload", "POST", control_post_reload },
 	{ "/v1/unload", "POST", control_post_unload },
 };
 
-static const struct route *route_find(const char *url)
+static bool route_matches(const char *path, const char *url, struct request *req)
+{
+	size_t n_args = 0;
+
+	while (*path && *url) {
+		size_t n;
+
+		if (*path != '*') {
+			if (*path++ != *url++)
+				return false;
+			continue;
+		}
+		n = strcspn(url, "/");
+		if (!n || n >= CONTROL_ARG_MAX || n_args == CONTROL_ARGS_MAX)
+			return false;
+		memcpy(req->args[n_args], url, n);
+		req->args[n_args++][n] = '\0';
+		path++;
+		url += n;
+	}
+	return !*path && !*url;
+}
+
+static const struct route *route_find(const char *url, struct request *req)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++)
-		if (streq(url, routes[i].path))
+		if (route_matches(routes[i].path, url, req))
 			return &routes[i];
 	return NULL;
 }
@@ -107,13 +206,13 @@ static const struct route *route_find(const char *url)
 static enum MHD_Result control_route(struct control *c, struct MHD_Connection *conn, const char *url,
 				     const char *method, struct request *req)
 {
-	const struct route *route = route_find(url);
+	const struct route *route = route_find(url, req);
 	bool is_get = route && streq(route->method, "GET");
 
 	if (!route)
 		return control_error(conn, MHD_HTTP_NOT_FOUND,
-				     "there is no '%.200s': see /v1/status, /v1/sockets, "
-				     "/v1/executables, /v1/events and /v1/unload",
+				     "there is no '%.200s': see /v1/status, /v1/services, /v1/backends, /v1/sockets, "
+				     "/v1/executables, /v1/events, /v1/reload and /v1/unload",
 				     url);
 	/* HEAD is GET without the body, which the library leaves out. */
 	if (streq(method, route->method) || (is_get && streq(method, "HEAD")))
@@ -260,6 +359,7 @@ struct control *control_close(struct control *c)
 			(void)MHD_run(c->mhd);
 		ev_io_stop(c->host.loop, &c->io);
 		ev_timer_stop(c->host.loop, &c->due);
+		ev_timer_stop(c->host.loop, &c->lost);
 	}
 	/* Before the listening socket is closed: after that the path may be another waggle's. */
 	if (c->path)

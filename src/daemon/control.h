@@ -6,16 +6,22 @@
 #pragma once
 
 #include <ev.h>
+#include <jansson.h>
 
 #include "hook/accel.h"
+#include "hook/lb.h"
 
 struct control;
+struct run;
+struct service;
+struct backend;
 
 /* Whom the control socket serves. All of it outlives the struct control. */
 struct control_host {
 	struct ev_loop *loop;
-	struct accel *accel;
-	const char *cgroup; /* as it was given; NULL: all */
+	struct run *run;     /* `waggle run`; NULL: the accelerator alone */
+	struct accel *accel; /* NULL: it is off */
+	const char *cgroup;  /* as it was given; NULL: all */
 	/* Asks to leave. Called when the reply is on its way; returns at once. */
 	void (*unload)(void *data, bool now);
 	/* False: not leaving. */
@@ -31,8 +37,16 @@ int control_claim(struct control **ret, struct err *err);
 
 int control_serve(struct control *c, const struct control_host *host, struct err *err);
 
-/* Tells everyone who listens. */
+/* Tells everyone who listens. Before control_serve() nobody does. */
 void control_event(struct control *c, const struct ac_event *event);
+/* Takes the event. */
+void control_event_json(struct control *c, json_t *event);
+/* Of the balancing hooks; service and backend NULL: not known any more. */
+void control_lb_event(struct control *c, const struct lb_event *event, const struct service *service,
+		      const struct backend *backend);
+
+/* The accelerator came or went. Nobody reads it at the moment. */
+void control_set_accel(struct control *c, struct accel *accel);
 
 /* Ends the streams, stops serving and removes the socket. Before accel_close(). */
 struct control *control_close(struct control *c);

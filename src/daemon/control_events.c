@@ -3,12 +3,14 @@
  * GET /v1/events: every listener has a queue of lines. While a queue is empty its connection is suspended, and an
  * event wakes it. libmicrohttpd does not look at suspended connections, so we watch whether the client hangs up.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #include "base/log.h"
 #include "daemon/control_priv.h"
+#include "daemon/run.h"
 #include "model/wire.h"
 #include "model/wire_queue.h"
 
@@ -64,6 +66,22 @@ static ssize_t on_read(void *cls, uint64_t pos, char *buf, size_t max)
 	return 0;
 }
 
+/* Events cost something: the hooks make them while someone listens. */
+static void streams_trace(struct control *c, bool on)
+{
+	if (c->host.accel)
+		accel_trace(c->host.accel, on);
+	if (c->host.run)
+		lb_ctl(c->host.run->lb)->trace = on;
+}
+
+void control_set_accel(struct control *c, struct accel *accel)
+{
+	c->host.accel = accel;
+	if (accel && c->n_streams)
+		accel_trace(accel, true);
+}
+
 static void on_free(void *cls)
 {
 	struct stream *s = cls, **p = &s->c->streams;
@@ -79,16 +97,19 @@ static void on_free(void *cls)
 	wire_queue_done(&s->queue);
 	free(s);
 	if (!c->n_streams) {
-		accel_trace(c->host.accel, false);
+		streams_trace(c, false);
 		ev_timer_stop(c->host.loop, &c->lost);
 	}
 }
 
 static uint64_t events_lost(struct control *c)
 {
-	uint64_t stats[_AC_STAT_MAX] = {};
+	uint64_t stats[_AC_STAT_MAX] = {}, lb[_LB_STAT_MAX] = {};
 
-	return accel_stats(c->host.accel, stats) < 0 ? c->lost_seen : stats[AC_STAT_EVENT_LOST];
+	if ((c->host.accel && accel_stats(c->host.accel, stats) < 0) ||
+	    (c->host.run && lb_stats(c->host.run->lb, lb) < 0))
+		return c->lost_seen;
+	return stats[AC_STAT_EVENT_LOST] + lb[LB_STAT_EVENT_LOST];
 }
 
 /* What the kernel could not put into its ring is lost for every listener. */
@@ -120,7 +141,7 @@ static void stream_start(struct control *c, struct stream *s, int fd)
 		return;
 	c->lost_seen = events_lost(c);
 	ev_timer_again(c->host.loop, &c->lost);
-	accel_trace(c->host.accel, true);
+	streams_trace(c, true);
 }
 
 enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *conn, struct request *req)
@@ -162,17 +183,14 @@ static int64_t realtime_offset(void)
 	return ((int64_t)real.tv_sec - mono.tv_sec) * 1000000000 + (real.tv_nsec - mono.tv_nsec);
 }
 
-void control_event(struct control *c, const struct ac_event *event)
+void control_event_json(struct control *c, json_t *event)
 {
 	char line[2048];
-	json_t *o;
-	size_t n;
+	size_t n = 0;
 
-	if (!c->streams)
-		return;
-	o = wire_event(event, realtime_offset());
-	n = o ? json_dumpb(o, line, sizeof(line) - 1, JSON_COMPACT) : 0;
-	json_decref(o);
+	if (c->streams && event)
+		n = json_dumpb(event, line, sizeof(line) - 1, JSON_COMPACT);
+	json_decref(event);
 	if (n && n < sizeof(line))
 		line[n++] = '\n';
 	for (struct stream *s = c->streams; s; s = s->next) {
@@ -182,6 +200,42 @@ void control_event(struct control *c, const struct ac_event *event)
 			wire_queue_add_lost(&s->queue, 1);
 		stream_wake(s);
 	}
+}
+
+void control_event(struct control *c, const struct ac_event *event)
+{
+	if (c->streams)
+		control_event_json(c, wire_event(event, realtime_offset()));
+}
+
+static const char *const lb_event_words[] = {
+	[LB_EVENT_PICK] = "picked",
+	[LB_EVENT_REFUSED] = "refused",
+	[LB_EVENT_TIMED_OUT] = "timed-out",
+	[LB_EVENT_NO_BACKEND] = "no-backend",
+};
+
+void control_lb_event(struct control *c, const struct lb_event *event, const struct service *service,
+		      const struct backend *backend)
+{
+	const char *word = event->kind < ARRAY_SIZE(lb_event_words) ? lb_event_words[event->kind] : NULL;
+	static const struct lb_addr none;
+	char comm[sizeof(event->comm) + 1], client[ADDR_TEXT_MAX];
+	bool has_client = memcmp(&event->client, &none, sizeof(none)) != 0;
+
+	if (!c->streams || !word)
+		return;
+	(void)snprintf(comm, sizeof(comm), "%.*s", (int)sizeof(event->comm), event->comm);
+	control_event_json(c, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "event", word, "time",
+					run_time(event->at_ns / 1000000), "service",
+					service ? json_string(service->name) : json_null(), "backend",
+					backend ? json_string(backend->text) : json_null(), "pid",
+					event->pid ? json_integer(event->pid) : json_null(), "process",
+					event->pid ? wire_string(comm) : json_null(), "client",
+					has_client ? json_string(addr_format(&event->client, ntohs(event->client_port),
+									     client)) :
+						     json_null(),
+					"protocol", event->proto == IPPROTO_UDP ? "udp" : "tcp"));
 }
 
 void control_events_init(struct control *c)

@@ -32,9 +32,13 @@ struct control {
 	uint64_t count_due_ms;	  /* not to be counted again before */
 };
 
+#define CONTROL_ARGS_MAX 2
+#define CONTROL_ARG_MAX 256
+
 struct request {
 	char *body;
 	size_t n;
+	char args[CONTROL_ARGS_MAX][CONTROL_ARG_MAX]; /* the parts of the path that a route leaves open */
 	bool unload, now;
 };
 
@@ -47,10 +51,27 @@ int control_socket_open(const char *dir, char **ret_path, struct err *err);
 enum MHD_Result control_reply(struct MHD_Connection *conn, unsigned int status, json_t *body);
 enum MHD_Result control_error(struct MHD_Connection *conn, unsigned int status, const char *fmt, ...) _printf_(3, 4);
 
+/*
+ * A long reply, made while it is read: next gives the next piece, which stays until it is called again. 1: a piece, 0:
+ * that was all, negative: it cannot go on, and the client sees the connection break. done frees data, in any case.
+ */
+typedef int (*control_piece_fn)(void *data, const char **ret, size_t *ret_n);
+enum MHD_Result control_reply_pieces(struct MHD_Connection *conn, control_piece_fn next, void (*done)(void *data),
+				     void *data);
+
 /* control_read.c */
 enum MHD_Result control_get_status(struct control *c, struct MHD_Connection *conn, struct request *req);
 enum MHD_Result control_get_executables(struct control *c, struct MHD_Connection *conn, struct request *req);
 enum MHD_Result control_get_sockets(struct control *c, struct MHD_Connection *conn, struct request *req);
+
+/* control_services.c */
+enum MHD_Result control_get_services(struct control *c, struct MHD_Connection *conn, struct request *req);
+enum MHD_Result control_get_service(struct control *c, struct MHD_Connection *conn, struct request *req);
+enum MHD_Result control_get_backends(struct control *c, struct MHD_Connection *conn, struct request *req);
+enum MHD_Result control_post_drain(struct control *c, struct MHD_Connection *conn, struct request *req);
+enum MHD_Result control_post_enable(struct control *c, struct MHD_Connection *conn, struct request *req);
+enum MHD_Result control_post_weight(struct control *c, struct MHD_Connection *conn, struct request *req);
+enum MHD_Result control_post_reload(struct control *c, struct MHD_Connection *conn, struct request *req);
 
 /* control_events.c */
 enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *conn, struct request *req);

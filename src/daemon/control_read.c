@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "daemon/control_priv.h"
+#include "daemon/run.h"
 #include "model/wire.h"
 #include "model/wire_pairs.h"
 #include "sys/cgroup.h"
@@ -22,6 +23,12 @@ static enum MHD_Result reply_errno(struct MHD_Connection *conn, int r, const cha
 	return control_error(conn, MHD_HTTP_INTERNAL_SERVER_ERROR, "%s: %s", what, strerror(-r));
 }
 
+static enum MHD_Result reply_off(struct MHD_Connection *conn)
+{
+	return control_error(conn, MHD_HTTP_CONFLICT,
+			     "the accelerator is off: write 'accelerate: {}' into the configuration and start again");
+}
+
 /*
  * Counting walks the whole table, and a large one takes its time: however often clients ask, no more than about a
  * tenth of ours goes into that.
@@ -35,7 +42,7 @@ static int count_sockets(struct control *c)
 	size_t n = 0;
 	int r;
 
-	if (begin < c->count_due_ms)
+	if (begin < c->count_due_ms || !c->host.accel)
 		return 0;
 	r = accel_sockets(c->host.accel, &socks, &n);
 	if (r < 0)
@@ -51,20 +58,21 @@ static int count_sockets(struct control *c)
 
 enum MHD_Result control_get_status(struct control *c, struct MHD_Connection *conn, struct request *req)
 {
-	const struct accel_probe *probe = accel_probed(c->host.accel);
+	const struct accel_probe *probe = c->host.accel ? accel_probed(c->host.accel) : NULL;
 	struct wire_status s = {
 		.version = WAGGLE_VERSION,
-		.class = class_words[probe->class],
-		.reason = probe->reason,
+		.class = probe ? class_words[probe->class] : "off",
+		.reason = probe ? probe->reason : "",
 		.pid = getpid(),
 		.uptime_s = (control_now_ms() - c->start_ms) / 1000,
 		.cgroup = c->host.cgroup ? c->host.cgroup : "/",
 	};
 	size_t left = 0, asleep = 0;
+	json_t *body;
 	int r;
 
 	(void)req;
-	r = accel_stats(c->host.accel, s.stats);
+	r = c->host.accel ? accel_stats(c->host.accel, s.stats) : 0;
 	if (r >= 0)
 		r = count_sockets(c);
 	if (r < 0)
@@ -74,17 +82,22 @@ enum MHD_Result control_get_status(struct control *c, struct MHD_Connection *con
 	s.leaving = c->host.leaving(c->host.data, &left, &asleep);
 	s.left = left;
 	s.asleep = asleep;
-	return control_reply(conn, MHD_HTTP_OK, wire_status(&s));
+	body = wire_status(&s);
+	return control_reply(conn, MHD_HTTP_OK, c->host.run && body ? run_status(c->host.run, body) : body);
 }
 
 enum MHD_Result control_get_executables(struct control *c, struct MHD_Connection *conn, struct request *req)
 {
 	struct accel_exe *exes = NULL;
-	json_t *list = json_array();
+	json_t *list;
 	size_t n = 0;
-	int r = accel_exes(c->host.accel, &exes, &n);
+	int r;
 
 	(void)req;
+	if (!c->host.accel)
+		return reply_off(conn);
+	list = json_array();
+	r = accel_exes(c->host.accel, &exes, &n);
 	if (r < 0) {
 		json_decref(list);
 		return reply_errno(conn, r, "cannot read what was learned");
@@ -113,8 +126,6 @@ struct dump {
 	struct wire_pairs pairs;
 	struct wire_lookup lookup;
 	struct wire_pairs_text text;
-	const char *piece; /* what is left of the piece being written */
-	size_t n_piece;
 };
 
 static int compare_cgroups(const void *a, const void *b)
@@ -206,53 +217,26 @@ static int dump_take(struct control *c, struct dump **ret)
 	return 0;
 }
 
-static ssize_t dump_read(void *cls, uint64_t pos, char *buf, size_t max)
+static int dump_next(void *data, const char **ret, size_t *ret_n)
 {
-	struct dump *d = cls;
-	size_t n = 0;
+	struct dump *d = data;
 
-	(void)pos;
-	while (n < max) {
-		size_t part;
-
-		if (!d->n_piece) {
-			int r = wire_pairs_text_next(&d->text, &d->piece, &d->n_piece);
-
-			if (r < 0)
-				return MHD_CONTENT_READER_END_WITH_ERROR;
-			if (r == 0)
-				break;
-		}
-		part = d->n_piece < max - n ? d->n_piece : max - n;
-		memcpy(buf + n, d->piece, part);
-		d->piece += part;
-		d->n_piece -= part;
-		n += part;
-	}
-	return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
+	return wire_pairs_text_next(&d->text, ret, ret_n);
 }
 
 enum MHD_Result control_get_sockets(struct control *c, struct MHD_Connection *conn, struct request *req)
 {
-	struct MHD_Response *response;
 	struct dump *d = NULL;
-	enum MHD_Result ret;
 	int r;
 
 	(void)req;
+	if (!c->host.accel)
+		return reply_off(conn);
 	if (c->n_dumps >= CONTROL_DUMPS_MAX)
 		return control_error(conn, MHD_HTTP_SERVICE_UNAVAILABLE,
 				     "%d clients read the sockets already: try again", CONTROL_DUMPS_MAX);
 	r = dump_take(c, &d);
 	if (r < 0)
 		return reply_errno(conn, r, "cannot read the sockets");
-	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CONTROL_BLOCK_BYTES, dump_read, d, dump_free);
-	if (!response) {
-		dump_free(d);
-		return MHD_NO;
-	}
-	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
-	ret = MHD_queue_response(conn, MHD_HTTP_OK, response);
-	MHD_destroy_response(response);
-	return ret;
+	return control_reply_pieces(conn, dump_next, dump_free, d);
 }

@@ -1,33 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The loop: events of the kernel, the tick, signals, and the control socket.
- *
- * Leaving is a state of the loop, not a call: a timer takes out what can leave, again and again, while the
- * control socket goes on answering, until nothing is left, the time is up, or someone is tired of waiting.
+ * The accelerator alone: its events and tick, signals, and the control socket, which goes on answering while the
+ * sockets leave.
  */
 #include "daemon/daemon.h"
 
 #include <errno.h>
 #include <signal.h>
-#include <time.h>
 
 #include <ev.h>
 
 #include "base/log.h"
 #include "daemon/control.h"
-
-#define LEAVE_EVERY_S 0.02
+#include "daemon/hooked.h"
 
 struct daemon {
 	struct ev_loop *loop;
-	struct hook_run run;
+	struct hooked accel;
 	struct control *control;
-	ev_io events;
-	ev_timer tick, leave;
 	ev_signal term, intr;
-	bool leaving;
-	double leave_until; /* CLOCK_MONOTONIC, seconds */
-	size_t left, asleep;
 };
 
 const char *daemon_state_dir(void)
@@ -37,25 +28,6 @@ const char *daemon_state_dir(void)
 	return dir && dir[0] ? dir : DAEMON_STATE_DIR;
 }
 
-static double daemon_now(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-static void on_events(struct ev_loop *loop, ev_io *w, int revents)
-{
-	struct daemon *d = w->data;
-	int r = d->run.hook->dispatch(d->run.self);
-
-	(void)loop;
-	(void)revents;
-	if (r < 0)
-		log_warn("cannot read events: %s", strerror(-r));
-}
-
 static void on_event(const struct ac_event *event, void *data)
 {
 	struct daemon *d = data;
@@ -63,50 +35,11 @@ static void on_event(const struct ac_event *event, void *data)
 	control_event(d->control, event);
 }
 
-static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
-{
-	struct daemon *d = w->data;
-	int r = d->run.hook->tick(d->run.self);
-
-	(void)loop;
-	(void)revents;
-	if (r < 0)
-		log_debug("tick: %s", strerror(-r));
-}
-
-/* Lets every joined socket be read empty and leave, as far as their readers allow it. */
-static void on_leave(struct ev_loop *loop, ev_timer *w, int revents)
-{
-	struct daemon *d = w->data;
-	int r = d->run.hook->leave(d->run.self, &d->left, &d->asleep);
-
-	(void)revents;
-	if (r < 0)
-		log_warn("cannot walk the sockets: %s", strerror(-r));
-	if (r >= 0 && d->left && daemon_now() < d->leave_until)
-		return;
-	if (r >= 0 && d->left)
-		log_warn("%zu sockets could not leave (%zu have a reader asleep): they go on by TCP, and keep two programs in "
-			 "the kernel until they are closed or 'waggle unload' finds them awake",
-			 d->left, d->asleep);
-	ev_break(loop, EVBREAK_ALL);
-}
-
-/* The second call ends the waiting, as now does at once. */
-static void daemon_leave(void *data, bool now)
+static void on_left(void *data)
 {
 	struct daemon *d = data;
 
-	if (d->leaving || now)
-		d->leave_until = 0;
-	else
-		d->leave_until = daemon_now() + DAEMON_LEAVE_MS / 1e3;
-	if (d->leaving)
-		return;
-	d->leaving = true;
-	/* Nothing may be joined any more. */
-	ev_timer_stop(d->loop, &d->tick);
-	ev_timer_start(d->loop, &d->leave);
+	ev_break(d->loop, EVBREAK_ALL);
 }
 
 static void daemon_unload(void *data, bool now)
@@ -114,35 +47,26 @@ static void daemon_unload(void *data, bool now)
 	struct daemon *d = data;
 
 	/* Whoever only repeats a request is no more in a hurry than before. */
-	if (!d->leaving || now)
-		daemon_leave(d, now);
+	if (!d->accel.leaving || now)
+		hooked_leave(&d->accel, now);
 }
 
 static bool daemon_leaving(void *data, size_t *ret_left, size_t *ret_asleep)
 {
 	const struct daemon *d = data;
 
-	*ret_left = d->left;
-	*ret_asleep = d->asleep;
-	return d->leaving;
+	*ret_left = d->accel.left;
+	*ret_asleep = d->accel.asleep;
+	return d->accel.leaving;
 }
 
 static void on_signal(struct ev_loop *loop, ev_signal *w, int revents)
 {
+	struct daemon *d = w->data;
+
 	(void)loop;
 	(void)revents;
-	daemon_leave(w->data, false);
-}
-
-static void daemon_watch(struct daemon *d)
-{
-	const struct hook *hook = d->run.hook;
-
-	ev_io_init(&d->events, on_events, hook->event_fd(d->run.self), EV_READ);
-	ev_timer_init(&d->tick, on_tick, hook->tick_ms / 1e3, hook->tick_ms / 1e3);
-	d->events.data = d->tick.data = d;
-	ev_io_start(d->loop, &d->events);
-	ev_timer_start(d->loop, &d->tick);
+	hooked_leave(&d->accel, false);
 }
 
 /* From the first moment on, so that a stop during the start is an orderly one: the loop finds it when it runs. */
@@ -152,8 +76,7 @@ static void daemon_watch_signals(struct daemon *d)
 	(void)signal(SIGPIPE, SIG_IGN);
 	ev_signal_init(&d->term, on_signal, SIGTERM);
 	ev_signal_init(&d->intr, on_signal, SIGINT);
-	ev_timer_init(&d->leave, on_leave, 0., LEAVE_EVERY_S);
-	d->term.data = d->intr.data = d->leave.data = d;
+	d->term.data = d->intr.data = d;
 	ev_signal_start(d->loop, &d->term);
 	ev_signal_start(d->loop, &d->intr);
 }
@@ -183,14 +106,13 @@ int daemon_accel(const struct accel_opts *opts, struct err *err)
 	if (r < 0)
 		return r;
 	host.accel = a;
-	d.run = (struct hook_run){ &hook_accel, a };
 	accel_on_event(a, on_event, &d);
 	host.loop = d.loop;
 	r = control_serve(control, &host, err);
 	if (r < 0)
 		return r;
-	daemon_watch(&d);
-	r = d.run.hook->attach(d.run.self, err);
+	hooked_watch(&d.accel, d.loop, &(struct hook_run){ &hook_accel, a }, on_left, &d);
+	r = accel_attach(a, err);
 	if (r < 0)
 		return r;
 	if (accel_probed(a)->class != ACCEL_FULL)

@@ -47,6 +47,8 @@ enter() {
 	mount -t tmpfs -o mode=755 tmpfs /run
 	mkdir -p /var/lib/waggle "$WORK" /run/netns
 	mount -t tmpfs tmpfs /var/lib/waggle
+	# What is pinned is the test's own, and goes with it.
+	mount -t bpf bpf /sys/fs/bpf
 	ip link set lo up
 }
 
