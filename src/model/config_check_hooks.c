@@ -29,6 +29,12 @@ static int span_compare(const void *a, const void *b)
 	return (x->first > y->first) - (x->first < y->first);
 }
 
+/* Whether b, which does not begin before a, overlaps or follows at once; the last number of all has no next. */
+static bool span_touches(const struct span *a, const struct span *b)
+{
+	return b->first <= a->last || b->first - 1 == a->last;
+}
+
 static void set_finish(struct set *s)
 {
 	size_t n = 0;
@@ -36,7 +42,7 @@ static void set_finish(struct set *s)
 	if (s->n)
 		qsort(s->v, s->n, sizeof(*s->v), span_compare);
 	for (size_t i = 0; i < s->n; i++) {
-		if (n && s->v[i].first <= s->v[n - 1].last) {
+		if (n && span_touches(&s->v[n - 1], &s->v[i])) {
 			if (s->v[i].last > s->v[n - 1].last)
 				s->v[n - 1].last = s->v[i].last;
 		} else {

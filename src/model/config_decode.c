@@ -29,32 +29,39 @@ bool config_is_null(const struct config_node *node)
 	return false;
 }
 
-/* How many letters to change, add or remove to make b of a; words longer than WORD_MAX are far from all others. */
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+static bool same_letter(char a, char b)
+{
+	return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+/*
+ * How many letters to change, add, remove or swap with their neighbours to make b of a; words longer than WORD_MAX are
+ * far from all others.
+ */
 static size_t word_distance(const char *a, const char *b)
 {
-	size_t n = strlen(a), m = strlen(b), row[WORD_MAX + 1];
+	size_t n = strlen(a), m = strlen(b), d[WORD_MAX + 1][WORD_MAX + 1];
 
 	if (n > WORD_MAX || m > WORD_MAX)
 		return WORD_MAX;
-	for (size_t j = 0; j <= m; j++)
-		row[j] = j;
+	for (size_t i = 0; i <= n; i++)
+		d[i][0] = i;
+	for (size_t k = 0; k <= m; k++)
+		d[0][k] = k;
 	for (size_t i = 1; i <= n; i++) {
-		size_t diagonal = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= m; j++) {
-			size_t same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
-			size_t best = diagonal + !same;
-
-			diagonal = row[j];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
+		for (size_t k = 1; k <= m; k++) {
+			d[i][k] = least(d[i - 1][k], d[i][k - 1]) + 1;
+			d[i][k] = least(d[i][k], d[i - 1][k - 1] + !same_letter(a[i - 1], b[k - 1]));
+			if (i > 1 && k > 1 && same_letter(a[i - 1], b[k - 2]) && same_letter(a[i - 2], b[k - 1]))
+				d[i][k] = least(d[i][k], d[i - 2][k - 2] + 1);
 		}
 	}
-	return row[m];
+	return d[n][m];
 }
 
 /* A word that may have been meant, if one is near. */

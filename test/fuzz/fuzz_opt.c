@@ -23,7 +23,9 @@ static const struct opt table[] = {
 	{ "rounds", OPT_U64, "N", "number", offsetof(struct args, rounds), 1, 100 },
 	{ 0 },
 };
-static const struct cmd cmd = { .name = "fuzz", .args = "[A [B]]", .help = "", .opts = table, .max = 2 };
+static const struct cmd cmd = {
+	.name = "fuzz", .args = "[A [B]]", .help = "", .opts = table, .letter_for = "dir", .max = 2
+};
 
 /* Refusals are printed; nobody wants to read them. */
 int LLVMFuzzerInitialize(int *argc, char ***argv)

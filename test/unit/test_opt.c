@@ -142,6 +142,28 @@ static void test_letters(void **state)
 	assert_int_equal(first, 1);
 }
 
+/* One option may go by its first letter. */
+static void test_letter_for(void **state)
+{
+	const struct cmd with = { .name = "with", .args = "", .help = "", .opts = table, .letter_for = "dir" };
+	const struct cmd flag = { .name = "flag", .args = "", .help = "", .opts = table, .letter_for = "json" };
+
+	assert_int_equal(parse(&with, "-d", "/a", "--json", NULL), 0);
+	assert_string_equal(args.dir, "/a");
+	assert_true(args.json);
+	assert_int_equal(parse(&with, "-d/b", NULL), 0);
+	assert_string_equal(args.dir, "/b");
+	assert_int_equal(parse(&with, "-d", "--js", NULL), 0);
+	assert_string_equal(args.dir, "--js");
+	assert_usage(parse(&with, "-d", NULL), "a value is missing after '-d'");
+	assert_usage(parse(&with, "-j", NULL), "there is no option '-j'");
+	assert_int_equal(parse(&flag, "-j", "--dir", "/c", NULL), 0);
+	assert_true(args.json);
+	assert_string_equal(args.dir, "/c");
+	assert_usage(parse(&flag, "-jx", NULL), "there is no option");
+	assert_usage(parse(&cmd_none, "-d", "/a", NULL), "there is no option '-d'");
+}
+
 static void test_numbers(void **state)
 {
 	static const char *const bad[] = { "0", "101", "-1", "3x", "", "99999999999999999999" };
@@ -190,7 +212,7 @@ int main(void)
 		cmocka_unit_test(test_lists),	 cmocka_unit_test(test_abbreviations_are_refused),
 		cmocka_unit_test(test_unknown),	 cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_operands), cmocka_unit_test(test_help),
-		cmocka_unit_test(test_letters),
+		cmocka_unit_test(test_letters),	 cmocka_unit_test(test_letter_for),
 	};
 
 	return cmocka_run_group_tests_name("opt", tests, NULL, teardown);
