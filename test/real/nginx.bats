@@ -4,6 +4,7 @@
 
 load ../lib/net.bash
 load real.bash
+load bodies.bash
 
 nginx_conf() {
 	mkdir -p "$WORK/put"
@@ -55,46 +56,6 @@ start_nginx() {
 	listens 8080 8081 8443
 }
 
-fetch() {
-	curl -sS --fail --max-time 60 --cacert "$WORK/cert.pem" "$@"
-}
-
-# downloads NAME URL [OPTION...]: every body over one connection; then each over one of its own.
-downloads() {
-	local url=$2 size said args=() got=$WORK/got
-
-	rm -rf "$got"
-	mkdir "$got"
-	for size in $BODY_SIZES; do
-		args+=("$url/$size" -o "$got/$size")
-	done
-	said=$(fetch "${@:3}" -w '%{http_code} %{size_download} %{num_connects};' "${args[@]}")
-	result "$1: $said"
-	for size in $BODY_SIZES; do
-		same "$got/$size" "$size"
-		fetch "${@:3}" "$url/$size" -o "$got/$size"
-		same "$got/$size" "$size"
-	done
-}
-
-# uploads NAME URL [OPTION...]: every body over one connection. This curl never ends a chunked one of nothing.
-uploads() {
-	local url=$2 size said sizes=$BODY_SIZES args=()
-
-	[[ ${*:3} != *chunked* ]] || sizes=${sizes#0 }
-
-	rm -rf "$WORK/put"
-	mkdir "$WORK/put"
-	for size in $sizes; do
-		args+=(-T "$BODIES/$size" "$url/put/$size")
-	done
-	said=$(fetch "${@:3}" -w '%{http_code} %{size_upload} %{num_connects};' "${args[@]}")
-	result "$1: $said"
-	for size in $sizes; do
-		same "$WORK/put/$size" "$size"
-	done
-}
-
 origin_and_proxy() {
 	local port status
 
@@ -134,15 +95,6 @@ tls() {
 tls_ends() {
 	some_joined
 	told "curl is $(state_of "$(command -v curl)")"
-}
-
-# wrk PORT CONNECTIONS [OPTION...]: no request may fail.
-load_by_wrk() {
-	wrk -t2 -c"$2" -d2s "${@:3}" "http://127.0.0.1:$1/small" >"$WORK/wrk"
-	if grep -E 'Socket errors|Non-2xx' "$WORK/wrk" >&2; then
-		return 1
-	fi
-	result "wrk $1 $2: $(awk '/requests in/ { print $1 > 0 }' "$WORK/wrk")"
 }
 
 keepalive_and_pipelining() {

@@ -24,6 +24,31 @@ result() {
 	echo "$*" >>"$RESULT"
 }
 
+# result_of NAME COMMAND...: what a command says, which must succeed.
+result_of() {
+	local said
+
+	said=$("${@:2}")
+	result "$1: $said"
+}
+
+# sum_of NAME COMMAND...: the same of a long answer.
+sum_of() {
+	local said
+
+	said=$("${@:2}" | sha256sum)
+	result "$1: $said"
+}
+
+# failure_of NAME COMMAND...: the error of a command that must fail.
+failure_of() {
+	local said status=0
+
+	said=$("${@:2}" 2>&1) || status=$?
+	result "$1: $said, exit $status"
+	((status))
+}
+
 # told TEXT...: for people only.
 told() {
 	echo "# $*" >&3
@@ -36,7 +61,7 @@ sums() {
 
 # start COMMAND...: in the background; ended by stop_all.
 start() {
-	"$@" >>"$WORK/servers.log" 2>&1 </dev/null 3>&- &
+	"$@" >>"$WORK/servers.log" 2>&1 </dev/null 3>/dev/null &
 	STARTED+=($!)
 }
 
@@ -110,7 +135,7 @@ stats_word() {
 # compare NAME SCENARIO [ARG...]. While a scenario runs, MODE is plain, learning or learned. If there is a function
 # SCENARIO_ends, it is called before the accelerator is stopped.
 compare() {
-	local name=$1 scenario=$2
+	local name=$1 scenario=$2 began
 
 	[ "$(class)" != refused ] || { echo "this kernel is refused: see waggle doctor" >&2; return 1; }
 	for MODE in plain learning learned; do
@@ -118,7 +143,9 @@ compare() {
 		: >"$RESULT"
 		: >"$WORK/servers.log"
 		[ $MODE = plain ] || accel_start
+		began=$SECONDS
 		"${@:2}"
+		told "$name, $MODE: $((SECONDS - began)) s"
 		if [ $MODE != plain ]; then
 			"$TOOLS/kernel_view" stats "$ACCEL" >"$WORK/$MODE.stats"
 			told "$name, $MODE: $(jq -r '"local \(.local), joined \(.joined), joined late \(.joined_late), brief \(.brief), left \(.left), fallback \(.fallback), unfit late \(.unfit_late), splice late \(.splice_late), reset \(.reset)"' "$WORK/$MODE.stats")"
@@ -156,32 +183,4 @@ none_joined() {
 		echo "joined, or never seen: $(cat "$WORK/$MODE.stats")" >&2
 		return 1
 	fi
-}
-
-# Bodies of all kinds of length (BODY_SIZES) in $BODIES, from nothing to 64 MiB.
-make_bodies() {
-	local size
-
-	BODY_SIZES='0 1 2 1459 1461 4096 8191 16384 65535 65536 65537 262145 1048577 8388609 67108864'
-	BODIES=$WORK/bodies
-	[ ! -d "$BODIES" ] || return 0
-	mkdir -p "$BODIES"
-	for size in $BODY_SIZES; do
-		head -c "$size" /dev/urandom >"$BODIES/$size"
-	done
-	chmod -R a+rX "$WORK"
-}
-
-# same FILE SIZE: is it that body? Says the sum, too, so that it is compared once more.
-same() {
-	cmp "$1" "$BODIES/$2"
-	result "$2 $(sums "$1")"
-}
-
-# A key and a certificate for 127.0.0.1.
-make_cert() {
-	[ ! -e "$WORK/cert.pem" ] || return 0
-	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext 'subjectAltName=IP:127.0.0.1,DNS:localhost' \
-		-keyout "$WORK/key.pem" -out "$WORK/cert.pem" 2>/dev/null
-	cat "$WORK/cert.pem" "$WORK/key.pem" >"$WORK/both.pem"
 }
