@@ -17,12 +17,20 @@ struct connect_opts {
 /*
  * Loads the programs on lb's maps and attaches them; where an earlier process left pinned links, each is switched to
  * the new program in one step (bpf_link_update), and links to cgroups that are no longer named are taken away after.
+ * A cgroup below another one that is named needs nothing of its own.
  * On failure what was attached before goes on as it was.
  */
 int connect_open(struct lb *lb, const struct connect_opts *opts, struct connect **ret, struct err *err);
 
 /* Other cgroups from now on. */
 int connect_set_cgroups(struct connect *c, const struct connect_opts *opts, struct err *err);
+
+/*
+ * The hook is no longer wanted, or is to go: its links and what it knew of sockets are removed. Connections go on with
+ * their backends, but are no longer counted, and getpeername() tells the backend. An open struct connect stays
+ * loaded; connect_close() it, and connect_open() another when the hook is wanted again.
+ */
+int connect_detach(struct lb *lb, struct err *err);
 
 /* Lets go; what is pinned goes on. */
 struct connect *connect_close(struct connect *c);

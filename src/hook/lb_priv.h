@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Shared by the files of the tables' user-space half, and by nobody else.
+ * Shared by the files of the tables' user-space half; of the hooks, only to count anew when one is detached.
  *
  *   lb_open.c    pins: makes or takes over the maps, and maps them into memory
  *   lb_table.c   which ids, plans and parts of the ring are free; read back from the maps at takeover

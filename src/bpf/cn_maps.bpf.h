@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The connect hook's own maps. Pinned beside the shared ones, so that the next process knows the sockets of this one;
+ * their structs are part of LB_ABI_VERSION.
+ */
+#pragma once
+
+#include "bpf/kernel.bpf.h"
+#include "bpf/lb_pick.bpf.h"
+
+/*
+ * What is known of a socket that was given a backend; dies with the socket. `counted` is 1 while the connection is in
+ * lb_load.conns, and whoever takes it away takes the connection out, be it the end of the connection, its socket's, or
+ * the next connect(): so each is counted down once. Until then `backend` does not change.
+ */
+struct cn_sock {
+	struct lb_addr vip;  /* what the program asked for */
+	struct lb_addr addr; /* the backend's */
+	__be16 vip_port;
+	__be16 port;
+	__u32 service;
+	__u32 backend; /* LB_NONE: connected to none */
+	__u32 counted;
+	__u32 sends; /* has sent to services without connect(): look into cn_flows */
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct cn_sock);
+} cn_sk SEC(".maps");
+
+/*
+ * The flows of sockets that send without connect(), both ways: to a service, the backend it has; from a backend, the
+ * service its answers belong to. Two services with a backend in common, asked by one socket, are told apart no better
+ * than by who was asked last. Not counted as connections, for nobody says when they end; an LRU for the same reason.
+ */
+enum cn_way {
+	CN_TO,
+	CN_FROM,
+};
+
+struct cn_flow_key {
+	__u64 cookie;
+	struct lb_addr addr;
+	__be16 port;
+	__u8 way; /* enum cn_way */
+	__u8 pad[5];
+};
+
+struct cn_flow {
+	struct lb_addr addr; /* CN_TO: the backend's; CN_FROM: the service's */
+	__u64 last_ns;	     /* CN_TO: of the last datagram */
+	__u32 service;
+	__u32 backend;
+	__u32 gen; /* the backend's: an id may be another's by now */
+	__be16 port;
+	__u16 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 16);
+	__type(key, struct cn_flow_key);
+	__type(value, struct cn_flow);
+} cn_flows SEC(".maps");

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The programs on their cgroups. Each attachment is a link, pinned under the program's name and the cgroup's id, which
+ * the kernel never gives twice. What is attached at any time is what is pinned: nothing is kept in memory.
+ */
+#include "hook/connect.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "base/num.h"
+#include "connect.skel.h"
+#include "hook/lb_priv.h"
+#include "sys/bpf.h"
+#include "sys/cgroup.h"
+
+#define CONNECT_PATH_MAX 512
+
+struct connect {
+	struct connect_skel *skel;
+	struct lb *lb;
+};
+
+/*
+ * In the order of attaching: what answers and counts before what picks, so that no socket is ever picked for that the
+ * others do not know. Detached the other way round.
+ */
+static const char *const connect_progs[] = {
+	"cn_recvmsg4", "cn_recvmsg6", "cn_peer4",    "cn_peer6",    "cn_release",
+	"cn_sockops",  "cn_sendmsg4", "cn_sendmsg6", "cn_connect4", "cn_connect6",
+};
+static const char *const connect_maps[] = { "cn_sk", "cn_flows" };
+
+/* A cgroup that is to have the programs. */
+struct connect_group {
+	int fd;
+	uint64_t id;
+	char *path; /* for finding out which is below which */
+};
+
+struct connect_groups {
+	struct connect_group *v;
+	size_t n;
+};
+
+static void connect_groups_done(struct connect_groups *g)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		closep(&g->v[i].fd);
+		free(g->v[i].path);
+	}
+	free(g->v);
+}
+
+static int connect_group_open(const char *dir, struct connect_group *ret, struct err *err)
+{
+	char link[64], path[4096];
+	struct stat st;
+	ssize_t n;
+	int r;
+
+	*ret = (struct connect_group){ .fd = -1 };
+	r = cgroup_open(dir, &ret->fd, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", ret->fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	/* The inode number of a cgroup is its id. */
+	if (n < 0 || fstat(ret->fd, &st) < 0)
+		return err_set(err, -errno, "cannot look at the cgroup '%s': %s", dir ? dir : "/", strerror(errno));
+	path[n] = '\0';
+	ret->id = st.st_ino;
+	ret->path = strdup(path);
+	return ret->path ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+static bool connect_is_below(const char *path, const char *above)
+{
+	size_t n = strlen(above);
+
+	return !strncmp(path, above, n) && (path[n] == '/' || path[n] == '\0');
+}
+
+/* Programs of a cgroup see the sockets of those below: two of them would pick twice for one connection. */
+static void connect_groups_drop_below(struct connect_groups *g)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < g->n; i++) {
+		bool below = false;
+
+		for (size_t k = 0; k < g->n && !below; k++)
+			below = k != i && connect_is_below(g->v[i].path, g->v[k].path) &&
+				(k < i || !streq(g->v[i].path, g->v[k].path));
+		/* Dropped ones stay behind the kept, to be closed with them. */
+		if (!below) {
+			struct connect_group swap = g->v[kept];
+
+			g->v[kept++] = g->v[i];
+			g->v[i] = swap;
+		}
+	}
+	for (size_t i = kept; i < g->n; i++) {
+		closep(&g->v[i].fd);
+		free(g->v[i].path);
+	}
+	g->n = kept;
+}
+
+static int connect_groups_open(const struct connect_opts *opts, struct connect_groups *ret, struct err *err)
+{
+	size_t n = opts->n_cgroups ? opts->n_cgroups : 1;
+	int r;
+
+	ret->v = calloc(n, sizeof(*ret->v));
+	if (!ret->v)
+		return err_set(err, -ENOMEM, "out of memory");
+	while (ret->n < n) {
+		r = connect_group_open(opts->n_cgroups ? opts->cgroups[ret->n] : NULL, &ret->v[ret->n], err);
+		ret->n++;
+		if (r < 0)
+			return r;
+	}
+	connect_groups_drop_below(ret);
+	return 0;
+}
+
+/* One attachment that was made or changed, to be undone if a later one fails. */
+struct connect_step {
+	int link;
+	int was; /* the program before; -1: there was no link */
+	char pin[CONNECT_PATH_MAX];
+};
+
+struct connect_steps {
+	struct connect_step *v;
+	size_t n;
+	bool is_kept;
+};
+
+static void connect_steps_done(struct connect_steps *s)
+{
+	while (s->n-- > 0) {
+		struct connect_step *step = &s->v[s->n];
+
+		if (!s->is_kept && step->was >= 0)
+			(void)bpf_link_update(step->link, step->was, NULL);
+		else if (!s->is_kept)
+			(void)unlink(step->pin);
+		closep(&step->link);
+		closep(&step->was);
+	}
+	free(s->v);
+}
+
+static void connect_pin(char pin[static CONNECT_PATH_MAX], const char *name, uint64_t id)
+{
+	(void)snprintf(pin, CONNECT_PATH_MAX, "%s/%s-%llu", lb_pin_dir(), name, (unsigned long long)id);
+}
+
+/* The program that a link has now. */
+static int connect_link_prog(int link)
+{
+	struct bpf_link_info info = {};
+	uint32_t len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(link, &info, &len))
+		return -1;
+	return bpf_prog_get_fd_by_id(info.prog_id);
+}
+
+/* Switches a link of an earlier process; false: there is none that is alive. */
+static int connect_switch(int prog, struct connect_step *step, struct err *err)
+{
+	step->link = bpf_obj_get(step->pin);
+	if (step->link < 0 && errno == ENOENT)
+		return 0;
+	if (step->link < 0)
+		return err_set(err, -errno, "cannot open the pinned '%s': %s", step->pin, strerror(errno));
+	step->was = connect_link_prog(step->link);
+	if (step->was < 0)
+		return err_set(err, -errno, "cannot tell the program of '%s': %s", step->pin, strerror(errno));
+	if (!bpf_link_update(step->link, prog, NULL))
+		return 1;
+	return err_set(err, -errno, "cannot change the program of '%s': %s", step->pin, strerror(errno));
+}
+
+static int connect_attach_one(struct connect *c, const char *name, const struct connect_group *g,
+			      struct connect_steps *steps, struct err *err)
+{
+	const struct bpf_program *prog = bpf_object__find_program_by_name(c->skel->obj, name);
+	struct connect_step *step = &steps->v[steps->n++];
+	int r;
+
+	step->link = step->was = -1;
+	connect_pin(step->pin, name, g->id);
+	r = connect_switch(bpf_program__fd(prog), step, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	step->link = bpf_link_create(bpf_program__fd(prog), g->fd, bpf_program__expected_attach_type(prog), NULL);
+	if (step->link < 0)
+		return err_set(err, -errno,
+			       "cannot attach '%s' to the cgroup '%s': %s: 'bpftool cgroup tree' shows who else is there",
+			       name, g->path, strerror(errno));
+	if (bpf_obj_pin(step->link, step->pin))
+		return err_set(err, -errno, "cannot pin '%s': %s", step->pin, strerror(errno));
+	return 0;
+}
+
+/* Is this the name of a link's pin, and of which cgroup? */
+static bool connect_parse_pin(const char *file, const char *name, uint64_t *ret_id)
+{
+	size_t n = strlen(name);
+
+	return !strncmp(file, name, n) && file[n] == '-' && !num_parse_u64(file + n + 1, 0, UINT64_MAX, ret_id);
+}
+
+static bool connect_groups_have(const struct connect_groups *g, uint64_t id)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (g->v[i].id == id)
+			return true;
+	return false;
+}
+
+/* Removes the links of one program to cgroups that are not named. */
+static int connect_prune_one(const char *name, const struct connect_groups *keep, struct err *err)
+{
+	DIR *d = opendir(lb_pin_dir());
+	struct dirent *entry;
+	uint64_t id;
+	int r = 0;
+
+	if (!d)
+		return err_set(err, -errno, "cannot open '%s': %s", lb_pin_dir(), strerror(errno));
+	while ((entry = readdir(d)))
+		if (connect_parse_pin(entry->d_name, name, &id) && !connect_groups_have(keep, id) &&
+		    unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT && r == 0)
+			r = err_set(err, -errno, "cannot remove '%s/%s': %s", lb_pin_dir(), entry->d_name,
+				    strerror(errno));
+	(void)closedir(d);
+	return r;
+}
+
+static int connect_prune(const struct connect_groups *keep, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = ARRAY_SIZE(connect_progs); i-- > 0 && r == 0;)
+		r = connect_prune_one(connect_progs[i], keep, err);
+	return r;
+}
+
+int connect_set_cgroups(struct connect *c, const struct connect_opts *opts, struct err *err)
+{
+	_cleanup_(connect_groups_done) struct connect_groups groups = {};
+	_cleanup_(connect_steps_done) struct connect_steps steps = {};
+	int r;
+
+	r = connect_groups_open(opts, &groups, err);
+	if (r < 0)
+		return r;
+	steps.v = calloc(groups.n * ARRAY_SIZE(connect_progs), sizeof(*steps.v));
+	if (!steps.v)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < ARRAY_SIZE(connect_progs); i++)
+		for (size_t k = 0; k < groups.n; k++) {
+			r = connect_attach_one(c, connect_progs[i], &groups.v[k], &steps, err);
+			if (r < 0)
+				return r;
+		}
+	steps.is_kept = true;
+	return connect_prune(&groups, err);
+}
+
+/* A map of our own: that of the process before, so that its sockets are known. 1: taken over. */
+static int connect_map_reuse(struct bpf_map *map, struct err *err)
+{
+	_cleanup_close_ int fd = -1;
+	char pin[CONNECT_PATH_MAX];
+
+	(void)snprintf(pin, sizeof(pin), "%s/%s", lb_pin_dir(), bpf_map__name(map));
+	fd = bpf_obj_get(pin);
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0 || bpf_map__reuse_fd(map, fd))
+		return err_set(err, -errno, "cannot take over '%s': %s", pin, strerror(errno));
+	return 1;
+}
+
+static int connect_load(struct connect *c, struct err *err)
+{
+	bool is_pinned[ARRAY_SIZE(connect_maps)] = {};
+	struct bpf_map *map;
+	int r;
+
+	bpf_object__for_each_map(map, c->skel->obj) {
+		int fd = lb_map_fd(c->lb, bpf_map__name(map));
+
+		if (fd >= 0 && bpf_map__reuse_fd(map, fd))
+			return err_set(err, -errno, "cannot use '%s': %s", bpf_map__name(map), strerror(errno));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(connect_maps); i++) {
+		r = connect_map_reuse(bpf_object__find_map_by_name(c->skel->obj, connect_maps[i]), err);
+		if (r < 0)
+			return r;
+		is_pinned[i] = r;
+	}
+	if (connect_skel__load(c->skel))
+		return err_set(err, -errno, "cannot load the programs of the connect hook: %s: %s", strerror(errno),
+			       bpf_sys_last());
+	for (size_t i = 0; i < ARRAY_SIZE(connect_maps); i++) {
+		char pin[CONNECT_PATH_MAX];
+
+		(void)snprintf(pin, sizeof(pin), "%s/%s", lb_pin_dir(), connect_maps[i]);
+		map = bpf_object__find_map_by_name(c->skel->obj, connect_maps[i]);
+		if (!is_pinned[i] && bpf_obj_pin(bpf_map__fd(map), pin))
+			return err_set(err, -errno, "cannot pin '%s': %s", pin, strerror(errno));
+	}
+	return 0;
+}
+
+int connect_open(struct lb *lb, const struct connect_opts *opts, struct connect **ret, struct err *err)
+{
+	_cleanup_(connect_closep) struct connect *c = new0(struct connect);
+	int r;
+
+	if (!c)
+		return err_set(err, -ENOMEM, "out of memory");
+	c->lb = lb;
+	c->skel = connect_skel__open();
+	if (!c->skel)
+		return err_set(err, -errno, "cannot open the object of the connect hook: %s", bpf_sys_last());
+	r = connect_load(c, err);
+	if (r < 0)
+		return r;
+	r = connect_set_cgroups(c, opts, err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+int connect_detach(struct lb *lb, struct err *err)
+{
+	struct connect_groups none = {};
+	char pin[CONNECT_PATH_MAX];
+	int r;
+
+	r = connect_prune(&none, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(connect_maps); i++) {
+		(void)snprintf(pin, sizeof(pin), "%s/%s", lb_pin_dir(), connect_maps[i]);
+		if (unlink(pin) < 0 && errno != ENOENT)
+			return err_set(err, -errno, "cannot remove '%s': %s", pin, strerror(errno));
+	}
+	/* Nobody sees those connections end any more. */
+	r = lb_grace(lb, err);
+	if (r < 0)
+		return r;
+	for (uint32_t id = 1; id < lb->n_backends; id++)
+		__atomic_store_n(&lb->load[id].conns, 0, __ATOMIC_RELAXED);
+	lb_collect(lb);
+	return 0;
+}
+
+struct connect *connect_close(struct connect *c)
+{
+	if (!c)
+		return NULL;
+	connect_skel__destroy(c->skel);
+	free(c);
+	return NULL;
+}
