@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Redirect: connections of a cgroup go to a local proxy, which is told by SO_ORIGINAL_DST where they wanted to go, and
+ * questions of DNS go to a local resolver. No packet is rewritten, and nothing is kept but by the sockets themselves.
+ *
+ *   rd_connect4,6      chooses the proxy when the program calls connect()        rd_class.bpf.h, rd_way.bpf.h
+ *   rd_sockops         carries the destination to the proxy's accepted socket    rd_pair.bpf.h
+ *   rd_getsockopt      tells the proxy
+ *   rd_getpeer4,6      tells the client that it is where it wanted to go
+ *   rd_sendmsg4,6 and rd_recvmsg4,6   DNS on sockets that are not connected
+ */
+#include "bpf/rd_pair.bpf.h"
+#include "bpf/rd_way.bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* The socket is used for something else now. */
+static __always_inline int rd_straight(struct bpf_sock *sk)
+{
+	struct rd_sock *st = bpf_sk_storage_get(&rd_sk, sk, NULL, 0);
+
+	if (st)
+		st->role = RD_NOBODY;
+	return 1;
+}
+
+static __always_inline int rd_refuse(int error)
+{
+	bpf_set_retval(-error);
+	return 0;
+}
+
+/* The proxy is not there: as the entry says. */
+static __always_inline int rd_fail(const struct rd_ctl *ctl, const struct rd_ask *ask, const struct rd_entry *entry,
+				   struct bpf_sock *sk)
+{
+	bool open = entry->flags & RD_FAIL_OPEN;
+
+	rd_count(open ? RD_STAT_STRAIGHT : RD_STAT_REFUSED);
+	rd_event(ctl, ask, open ? RD_EVENT_STRAIGHT : RD_EVENT_REFUSED, entry);
+	return open ? rd_straight(sk) : rd_refuse(ECONNREFUSED);
+}
+
+/* Sends the connection, or the datagrams, of a socket elsewhere. */
+static __always_inline int rd_redirect(struct bpf_sock_addr *ctx, const struct rd_ctl *ctl, struct rd_ask *ask, bool v6,
+				       bool tcp, bool mapped)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct rd_entry *entry;
+	struct lb_addr to = {};
+	struct rd_sock *st;
+	enum rd_way way;
+	__be16 port;
+	__u32 index;
+
+	if (!sk)
+		return 1;
+	entry = rd_redirect_match(ctl, ask, !tcp, &index);
+	if (!entry)
+		return rd_straight(sk);
+	port = tcp ? entry->port : entry->dns_port;
+	if (rd_same(&ask->addr, tcp ? &entry->to : &entry->dns) && bpf_htons(ask->port) == port)
+		return rd_straight(sk);
+	rd_hit(index);
+	way = rd_way(ctx, ask, entry, v6, tcp, mapped, &to);
+	if (way == RD_WAY_NONE)
+		return rd_fail(ctl, ask, entry, sk);
+	if (way == RD_WAY_OWN) {
+		rd_count(RD_STAT_OWN);
+		if (!(__sync_fetch_and_or(&entry->flags, RD_TOLD) & RD_TOLD))
+			rd_event(ctl, ask, RD_EVENT_OWN, entry);
+		return rd_straight(sk);
+	}
+	st = bpf_sk_storage_get(&rd_sk, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st) {
+		rd_count(RD_STAT_FULL);
+		return rd_refuse(ECONNREFUSED);
+	}
+	st->asked = ask->addr;
+	st->asked_port = bpf_htons(ask->port);
+	st->to = to;
+	st->to_port = port;
+	st->client_seq = st->server_seq = 0;
+	st->role = tcp ? RD_CLIENT : RD_ASKER;
+	rd_write(ctx, v6, &to, port);
+	rd_count(tcp ? RD_STAT_REDIRECTED : RD_STAT_DNS);
+	rd_event(ctl, ask, RD_EVENT_REDIRECTED, entry);
+	return 1;
+}
+
+#define DNS_PORT 53
+
+static __always_inline int rd_connect(struct bpf_sock_addr *ctx, bool v6)
+{
+	struct rd_ctl *ctl = rd_ctl_get();
+	struct rd_ask ask = {};
+
+	if (!ctl || !ctx->sk)
+		return 1;
+	if (ctx->type == SOCK_STREAM && (ctx->protocol == IPPROTO_TCP || ctx->protocol == IPPROTO_MPTCP)) {
+		rd_ask_fill(ctx, v6, &ask);
+		return rd_redirect(ctx, ctl, &ask, v6, true, true);
+	}
+	if (ctx->type == SOCK_DGRAM && ctx->protocol == IPPROTO_UDP) {
+		rd_ask_fill(ctx, v6, &ask);
+		if (ask.port == DNS_PORT)
+			return rd_redirect(ctx, ctl, &ask, v6, false, true);
+		return rd_straight(ctx->sk);
+	}
+	return 1;
+}
+
+SEC("cgroup/connect4")
+int rd_connect4(struct bpf_sock_addr *ctx)
+{
+	return rd_connect(ctx, false);
+}
+
+SEC("cgroup/connect6")
+int rd_connect6(struct bpf_sock_addr *ctx)
+{
+	return rd_connect(ctx, true);
+}
+
+/* A datagram with an address of its own. The kernel takes no v4-mapped address from here (ENOTSUPP). */
+static __always_inline int rd_sendmsg(struct bpf_sock_addr *ctx, bool v6)
+{
+	struct rd_ctl *ctl = rd_ctl_get();
+	struct rd_ask ask = {};
+
+	if (!ctl || !ctx->sk || bpf_ntohs(ctx->user_port) != DNS_PORT)
+		return 1;
+	rd_ask_fill(ctx, v6, &ask);
+	return rd_redirect(ctx, ctl, &ask, v6, false, false);
+}
+
+SEC("cgroup/sendmsg4")
+int rd_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return rd_sendmsg(ctx, false);
+}
+
+SEC("cgroup/sendmsg6")
+int rd_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return rd_sendmsg(ctx, true);
+}
+
+/* Where the address is the one that the socket was sent to, it is shown the one that it asked for. */
+static __always_inline int rd_show(struct bpf_sock_addr *ctx, bool v6, enum rd_role role)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct rd_sock *st = sk ? bpf_sk_storage_get(&rd_sk, sk, NULL, 0) : NULL;
+	__be16 port;
+
+	if (!st || (st->role != RD_ASKER && st->role != role))
+		return 1;
+	port = st->to_port;
+	if (ctx->user_port != port)
+		return 1;
+	if (v6) {
+		/* A v4-mapped socket that asked for IPv6 cannot be; but one of IPv6 may have been sent to IPv4. */
+		if (ctx->user_ip6[3] != st->to.v6[3] || ctx->user_ip6[0] != st->to.v6[0] ||
+		    ctx->user_ip6[1] != st->to.v6[1] || ctx->user_ip6[2] != st->to.v6[2])
+			return 1;
+	} else if (ctx->user_ip4 != st->to.v6[3]) {
+		return 1;
+	}
+	rd_write(ctx, v6, &st->asked, st->asked_port);
+	return 1;
+}
+
+SEC("cgroup/recvmsg4")
+int rd_recvmsg4(struct bpf_sock_addr *ctx)
+{
+	return rd_show(ctx, false, RD_ASKER);
+}
+
+SEC("cgroup/recvmsg6")
+int rd_recvmsg6(struct bpf_sock_addr *ctx)
+{
+	return rd_show(ctx, true, RD_ASKER);
+}
+
+SEC("cgroup/getpeername4")
+int rd_getpeer4(struct bpf_sock_addr *ctx)
+{
+	return rd_show(ctx, false, RD_CLIENT);
+}
+
+SEC("cgroup/getpeername6")
+int rd_getpeer6(struct bpf_sock_addr *ctx)
+{
+	return rd_show(ctx, true, RD_CLIENT);
+}
+
+/* Always returns 1 and never writes reply: other programs of the hierarchy have their say. */
+SEC("sockops")
+int rd_sockops(struct bpf_sock_ops *ctx)
+{
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		rd_client_connects(ctx);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		rd_client_established(ctx);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		rd_proxy_established(ctx);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		rd_client_state(ctx);
+		break;
+	}
+	return 1;
+}
+
+#define SOL_IP 0
+#define SOL_IPV6 41
+#define SO_ORIGINAL_DST 80 /* and IP6T_SO_ORIGINAL_DST */
+
+struct rd_sockaddr_in {
+	__u16 family;
+	__be16 port;
+	__be32 addr;
+	__u8 zero[8];
+};
+
+struct rd_sockaddr_in6 {
+	__u16 family;
+	__be16 port;
+	__be32 flowinfo;
+	struct lb_addr addr;
+	__u32 scope;
+};
+
+static __always_inline void rd_answer4(struct bpf_sockopt *ctx, const struct rd_sock *st)
+{
+	struct rd_sockaddr_in *a = ctx->optval;
+
+	if ((void *)(a + 1) > ctx->optval_end)
+		return;
+	__builtin_memset(a, 0, sizeof(*a));
+	a->family = AF_INET;
+	a->port = st->asked_port;
+	a->addr = st->asked.v6[3];
+	ctx->optlen = sizeof(*a);
+	ctx->retval = 0;
+}
+
+static __always_inline void rd_answer6(struct bpf_sockopt *ctx, const struct rd_sock *st)
+{
+	struct rd_sockaddr_in6 *a = ctx->optval;
+
+	if ((void *)(a + 1) > ctx->optval_end)
+		return;
+	__builtin_memset(a, 0, sizeof(*a));
+	a->family = AF_INET6;
+	a->port = st->asked_port;
+	a->addr = st->asked;
+	ctx->optlen = sizeof(*a);
+	ctx->retval = 0;
+}
+
+/*
+ * Where netfilter does not know the connection, its answer is an error (ENOPROTOOPT without the module, ENOENT with it):
+ * replaced by ours. A proxy that only knows IPv4 is told of IPv6 if its buffer has room: the family says which.
+ */
+SEC("cgroup/getsockopt")
+int rd_getsockopt(struct bpf_sockopt *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct rd_sock *st;
+
+	if (ctx->optname != SO_ORIGINAL_DST || (ctx->level != SOL_IP && ctx->level != SOL_IPV6))
+		return 1;
+	st = sk ? bpf_sk_storage_get(&rd_sk, sk, NULL, 0) : NULL;
+	if (!st || st->role != RD_PROXY)
+		return 1;
+	if (ctx->level == SOL_IP && rd_is_v4(&st->asked))
+		rd_answer4(ctx, st);
+	else
+		rd_answer6(ctx, st);
+	return 1;
+}

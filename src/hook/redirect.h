@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The redirect hook and policy: connections of a cgroup go to a local proxy, which is told where they wanted to go; and
+ * who may connect to whom. One set of programs does both, for policy is asked about the destination that the program
+ * named, before anything is rewritten. Programs, maps and links are pinned, outlive the process, and the next one takes
+ * them over. Single-threaded.
+ *
+ * Within one cgroup the kernel runs programs in the order in which they were attached, and those of a cgroup below
+ * before it: this hook wants to see what the program asked for, so it is opened before the connect hook.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "abi/redirect.h"
+#include "base/err.h"
+#include "model/config.h"
+
+struct redirect;
+
+/*
+ * Loads the programs on the maps pinned in dir, or makes them; pinned links are switched to the new programs, each in
+ * one step, and entries go on deciding. dir NULL: nothing is pinned, and all ends with the process.
+ */
+int redirect_open(const char *dir, struct redirect **ret, struct err *err);
+
+/*
+ * From here on c decides: its redirects, identities and policies; for every connection either the old or the new ones.
+ * c stays the caller's and must live until the next call or redirect_close(). Cgroups that do not exist are waited for.
+ * On failure everything is as it was before.
+ */
+int redirect_apply(struct redirect *r, const struct config *c, struct err *err);
+
+/* Readable when redirect_dispatch() has something to do: cgroups that came or went, and what the programs tell. */
+int redirect_event_fd(const struct redirect *r);
+int redirect_dispatch(struct redirect *r);
+
+/* Every event, while someone traces; event->entry is an index of the struct config's redirects or policies. */
+typedef void (*redirect_event_fn)(const struct rd_event *event, void *data);
+void redirect_on_event(struct redirect *r, redirect_event_fn fn, void *data);
+void redirect_trace(struct redirect *r, bool on);
+
+int redirect_stats(const struct redirect *r, uint64_t ret[_RD_STAT_MAX]);
+
+/* How often an entry decided, by its place in the struct config; 0: never, or it is not in force. */
+uint64_t redirect_hits(const struct redirect *r, enum rd_table table, size_t entry);
+
+/* Cgroups that are named and do not exist. */
+size_t redirect_missing(const struct redirect *r);
+
+/* The kernel's id of one of the maps ("rd_pend"), for tests and for people; 0: there is none such. */
+uint32_t redirect_map_id(const struct redirect *r, const char *name);
+
+/* Lets go; what is pinned goes on. */
+struct redirect *redirect_close(struct redirect *r);
+static inline void redirect_closep(struct redirect **r)
+{
+	(void)redirect_close(*r);
+}
+
+extern const char *const redirect_stat_words[_RD_STAT_MAX];
+extern const char *const redirect_stat_texts[_RD_STAT_MAX];
