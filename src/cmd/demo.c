@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The demo: the lab's classic scene, each way through it in turn, plain and joined, in one table; and what a
- * capture sees of a joined connection. Whatever happens, the lab is taken down by lab_run()'s parent process.
+ * The demo: the lab's classic scene, each way through it in turn, plain and joined, in one table, with a service of
+ * waggle's own beside the balancers; and what a capture sees of a joined connection. Whatever happens, the lab is taken down by lab_run()'s parent process.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -32,17 +32,30 @@ struct demo_args {
 	bool json;
 };
 
+/* What waggle does meanwhile. */
+enum mode {
+	MODE_OFF,     /* there is none */
+	MODE_BALANCE, /* the connect hook serves the service, nothing is joined */
+	MODE_JOIN,    /* the same, and sockets are joined */
+};
+
 static const struct way {
 	const char *word, *title, *url;
-	bool small; /* answers of a few bytes: comparable with the first row */
+	bool small;	 /* answers of a few bytes: comparable with the first row */
+	bool may_splice; /* not joined where the kernel cannot tell in time that a program splices */
+	enum mode plain; /* in the plain row; in the joined row it is MODE_JOIN */
 } ways[] = {
-	{ "balancer", "nginx balancer, a connection a request", "http://" SCENE_BALANCER ":80/", true },
-	{ "balancer-keepalive", "nginx balancer with keepalive", "http://" SCENE_BALANCER ":81/", true },
-	{ "balancer-1m", "the same, bodies of 1 MiB", "http://" SCENE_BALANCER ":81/1m", false },
-	{ "nat", "through NAT (nftables)", "http://" SCENE_BALANCER ":82/", true },
-	{ "straight", "straight to the backend", "http://" SCENE_HTTP1 ":80/", true },
+	{ "balancer", "nginx balancer, a connection a request", "http://" SCENE_BALANCER ":80/", .small = true },
+	{ "balancer-keepalive", "nginx balancer with keepalive", "http://" SCENE_BALANCER ":81/", .small = true },
+	{ "balancer-1m", "the same, bodies of 1 MiB", "http://" SCENE_BALANCER ":81/1m", .small = false },
+	{ "haproxy", "haproxy, mode tcp", "http://" SCENE_BALANCER ":83/", .small = true, .may_splice = true },
+	{ "nftables", "nftables, DNAT and masquerade", "http://" SCENE_BALANCER ":82/", .small = true },
+	{ "straight", "straight to the backend", "http://" SCENE_HTTP1 ":80/", .small = true },
+	{ "service", "waggle, service " SCENE_SERVICE, "http://" SCENE_SERVICE ":80/", .small = true,
+	  .plain = MODE_BALANCE },
 };
 #define WAYS ARRAY_SIZE(ways)
+enum { WAY_KEEPALIVE = 1, WAY_STRAIGHT = 5, WAY_SERVICE = 6 };
 
 /* What one run of wrk shows, and, as medians of the rounds, what a row says. */
 enum figure { RATE, P50_US, P99_US, CPU_PERCENT, CPU_US, _FIGURE_MAX };
@@ -58,6 +71,7 @@ struct demo {
 	const struct lab *lab;
 	struct scene scene;
 	struct prog waggle;
+	enum mode mode;
 	struct row rows[WAYS][2]; /* plain, joined */
 	struct capture_counts captures[2];
 };
@@ -74,17 +88,52 @@ static void sleep_ms(long ms)
 	(void)nanosleep(&t, NULL);
 }
 
-/* Changes between plain and joined. Connections from before would stay what they are, so the balancer starts anew. */
-static int demo_switch(struct demo *d, bool joined, struct err *err)
+/* %s is the cgroup of the lab's programs, each time. */
+static const char config_form[] = "services:\n"
+				  "  - name: web\n"
+				  "    listen: " SCENE_SERVICE ":80\n"
+				  "    backends: [ " SCENE_HTTP1 ":80, " SCENE_HTTP2 ":80 ]\n"
+				  "connect: { cgroups: [ %s ] }\n";
+static const char config_join_form[] = "accelerate: { cgroups: [ %s ] }\n";
+
+static int demo_waggle(struct demo *d, enum mode mode, struct err *err)
+{
+	_cleanup_free_ char *config = NULL;
+	int n;
+
+	n = asprintf(&config, config_form, d->lab->programs);
+	if (n >= 0 && mode == MODE_JOIN) {
+		_cleanup_free_ char *balance = TAKE_PTR(config), *join = NULL;
+
+		n = asprintf(&join, config_join_form, d->lab->programs);
+		if (n >= 0)
+			n = asprintf(&config, "%s%s", balance, join);
+	}
+	return n < 0 ? err_set(err, -ENOMEM, "out of memory") : waggle_run_start(d->lab, config, &d->waggle, err);
+}
+
+/* Connections from before would stay what they are, so the balancers start anew. */
+static int demo_switch(struct demo *d, enum mode mode, struct err *err)
 {
 	int r = 0;
 
-	if (joined == (d->waggle.pid != 0))
+	if (mode == d->mode)
 		return 0;
 	r = prog_stop(&d->scene.balancer, NGINX_STOP_MS);
 	if (r >= 0)
-		r = joined ? waggle_start(d->lab, NULL, &d->waggle, err) : waggle_stop(d->lab, &d->waggle, err);
-	return r < 0 ? r : scene_balancer(d->lab, &d->scene, err);
+		r = prog_stop(&d->scene.haproxy, HAPROXY_STOP_MS);
+	if (r >= 0 && d->mode != MODE_OFF)
+		r = waggle_run_stop(d->lab, &d->waggle, err);
+	if (r < 0)
+		return r;
+	d->mode = MODE_OFF;
+	if (mode != MODE_OFF)
+		r = demo_waggle(d, mode, err);
+	if (r < 0)
+		return r;
+	d->mode = mode;
+	r = scene_balancer(d->lab, &d->scene, err);
+	return r < 0 ? r : scene_haproxy(d->lab, &d->scene, err);
 }
 
 static int demo_load(struct demo *d, const struct way *way, unsigned int connections, unsigned int seconds,
@@ -107,14 +156,14 @@ static int demo_learn(struct demo *d, struct err *err)
 	struct wrk_result result;
 	int r;
 
-	r = demo_switch(d, true, err);
+	r = demo_switch(d, MODE_JOIN, err);
 	for (int i = 0; r >= 0 && i < DEMO_LEARN_TRIES; i++) {
 		uint64_t before, after;
 
 		cmd_progress("waggle watches nginx and wrk read (%d s)", i + 1);
 		r = cmd_joined(&before, err);
 		if (r >= 0)
-			r = demo_load(d, &ways[1], 10, 1, &result, err);
+			r = demo_load(d, &ways[WAY_KEEPALIVE], 10, 1, &result, err);
 		if (r >= 0)
 			r = cmd_joined(&after, err);
 		/* More than wrk's own: those to the backends too. */
@@ -135,7 +184,7 @@ static int demo_measure(struct demo *d, size_t w, size_t joined, size_t round, s
 	int r;
 
 	cmd_progress("round %zu of %" PRIu64 ": %s, %s", round + 1, d->args->rounds, ways[w].title, mode_word(joined));
-	r = demo_switch(d, joined, err);
+	r = demo_switch(d, joined ? MODE_JOIN : ways[w].plain, err);
 	if (r >= 0 && joined)
 		r = cmd_joined(&joined_before, err);
 	if (r >= 0)
@@ -150,7 +199,7 @@ static int demo_measure(struct demo *d, size_t w, size_t joined, size_t round, s
 		return r;
 	if (!result.requests)
 		return err_set(err, -EIO, "%s, %s: not one request was answered", ways[w].title, mode_word(joined));
-	if (joined_after - joined_before < DEMO_CONNECTIONS)
+	if (!ways[w].may_splice && joined_after - joined_before < DEMO_CONNECTIONS)
 		return err_set(err, -EIO, "%s: only %" PRIu64 " of wrk's %d connections were joined", ways[w].title,
 			       joined_after - joined_before, DEMO_CONNECTIONS);
 	row->v[RATE][round] = (double)result.requests / result.seconds;
@@ -176,7 +225,7 @@ static int demo_rounds(struct demo *d, struct err *err)
 {
 	for (size_t round = 0; round < d->args->rounds; round++) {
 		for (size_t w = 0; w < WAYS; w++) {
-			size_t first = d->waggle.pid ? 1 : 0;
+			size_t first = d->mode == MODE_JOIN ? 1 : 0;
 			int r = demo_measure(d, w, first, round, err);
 
 			if (r >= 0)
@@ -208,7 +257,7 @@ static int demo_capture(struct demo *d, size_t joined, struct err *err)
 	int r;
 
 	cmd_progress("capture of one connection, %s", mode_word(joined));
-	r = demo_switch(d, joined, err);
+	r = demo_switch(d, joined ? MODE_JOIN : MODE_OFF, err);
 	if (r >= 0)
 		r = capture_start(d->lab, "http1", 80, SCENE_CLIENT, &capture, err);
 	if (r < 0)
@@ -262,6 +311,12 @@ static double to_plain(const struct demo *d, size_t w)
 	return d->rows[w][1].median[RATE] / d->rows[w][0].median[RATE];
 }
 
+/* The service, joined, compared with another way on plain TCP. */
+static double service_to(const struct demo *d, size_t w)
+{
+	return d->rows[WAY_SERVICE][1].median[RATE] / d->rows[w][0].median[RATE];
+}
+
 static void print_row(const struct demo *d, size_t w, size_t joined)
 {
 	const double *m = d->rows[w][joined].median;
@@ -288,9 +343,10 @@ static void print_table(const struct demo *d, const struct utsname *kernel)
 		print_row(d, w, 0);
 		print_row(d, w, 1);
 	}
-	printf("\nCPU is that of the whole machine.\n\n"
+	printf("\nThe service of waggle, joined, has %.1f times the requests of the nginx balancer with keepalive and %.1f\n"
+	       "times those straight to a backend, both by plain TCP. CPU is that of the whole machine.\n\n"
 	       "A capture on http1's interface, of one connection that fetches 1 MiB in %d answers:\n",
-	       DEMO_ANSWERS);
+	       service_to(d, WAY_KEEPALIVE), service_to(d, WAY_STRAIGHT), DEMO_ANSWERS);
 	for (size_t joined = 0; joined < 2; joined++) {
 		const struct capture_counts *c = &d->captures[joined];
 
@@ -342,10 +398,12 @@ static json_t *json_captures(const struct demo *d)
 
 static int print_json(const struct demo *d, const struct utsname *kernel)
 {
-	json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:i, s:o, s:o}", "kernel", kernel->release, "processors",
-				 (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "rounds", (json_int_t)d->args->rounds,
-				 "seconds", (json_int_t)d->args->seconds, "connections", DEMO_CONNECTIONS, "rows",
-				 json_rows(d), "captures", json_captures(d));
+	json_t *root = json_pack("{s:s, s:I, s:I, s:I, s:i, s:o, s:f, s:f, s:o}", "kernel", kernel->release,
+				 "processors", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "rounds",
+				 (json_int_t)d->args->rounds, "seconds", (json_int_t)d->args->seconds, "connections",
+				 DEMO_CONNECTIONS, "rows", json_rows(d), "service_to_keepalive",
+				 service_to(d, WAY_KEEPALIVE), "service_to_straight", service_to(d, WAY_STRAIGHT),
+				 "captures", json_captures(d));
 	int r = root ? json_dumpf(root, stdout, JSON_INDENT(2)) : -1;
 
 	json_decref(root);
@@ -366,13 +424,15 @@ static int demo_steps(struct demo *d, struct err *err)
 	if (r >= 0)
 		r = scene_balancer(d->lab, &d->scene, err);
 	if (r >= 0)
+		r = scene_haproxy(d->lab, &d->scene, err);
+	if (r >= 0)
 		r = demo_learn(d, err);
 	if (r >= 0)
 		r = demo_rounds(d, err);
 	for (size_t i = 0; r >= 0 && i < 2; i++)
 		r = demo_capture(d, i, err);
 	if (r >= 0)
-		r = demo_switch(d, false, err);
+		r = demo_switch(d, MODE_OFF, err);
 	scene_stop(&d->scene);
 	return r;
 }
@@ -420,8 +480,8 @@ static int demo_needs(void)
 	static const struct {
 		const char *program, *package;
 	} needs[] = {
-		{ "ip", "iproute2" },	{ "nft", "nftables" }, { "nginx", "nginx" },
-		{ "sysctl", "procps" }, { "wrk", "wrk" },
+		{ "haproxy", "haproxy" }, { "ip", "iproute2" },	  { "nft", "nftables" },
+		{ "nginx", "nginx" },	  { "sysctl", "procps" }, { "wrk", "wrk" },
 	};
 	char path[4096];
 
@@ -470,7 +530,7 @@ static int demo_fn(int argc, char **argv)
 const struct cmd cmd_demo = {
 	.name = "demo",
 	.args = "",
-	.help = "show what joining does, in a lab of network namespaces with nginx and wrk",
+	.help = "show what balancing and joining do, in a lab of network namespaces with nginx and wrk",
 	.opts = demo_opts,
 	.fn = demo_fn,
 };

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #define RUN_DIR "/run"
+#define BPF_DIR "/sys/fs/bpf"
 
 int lab_netns(const struct lab *lab, const char *host)
 {
@@ -63,18 +64,24 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path) < 0 && errno != ENOENT ? -1 : 0;
 }
 
-static int remove_dir(const struct lab *lab, struct err *err)
+void lab_bpf_dir(const struct lab *lab, char ret[static LAB_BPF_DIR_MAX])
 {
-	if (access(lab->dir, F_OK) < 0)
+	(void)snprintf(ret, LAB_BPF_DIR_MAX, BPF_DIR "/%s", lab->name);
+}
+
+static int remove_dir(const char *dir, struct err *err)
+{
+	if (access(dir, F_OK) < 0)
 		return 0;
-	if (nftw(lab->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) < 0)
-		return err_set(err, -EIO, "cannot remove '%s': %s", lab->dir, strerror(errno));
+	if (nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) < 0)
+		return err_set(err, -EIO, "cannot remove '%s': %s", dir, strerror(errno));
 	return 0;
 }
 
 /* Everything but the lock. Goes on after a failure, and reports the first. */
 static int lab_clear(struct lab *lab, struct err *err)
 {
+	char bpf[LAB_BPF_DIR_MAX];
 	struct err later = {};
 	int r, first;
 
@@ -89,7 +96,11 @@ static int lab_clear(struct lab *lab, struct err *err)
 		r = lab_net_remove(lab, first < 0 ? &later : err);
 	if (r < 0 && first >= 0)
 		first = r;
-	r = remove_dir(lab, first < 0 ? &later : err);
+	lab_bpf_dir(lab, bpf);
+	r = remove_dir(bpf, first < 0 ? &later : err);
+	if (r < 0 && first >= 0)
+		first = r;
+	r = remove_dir(lab->dir, first < 0 ? &later : err);
 	return first < 0 ? first : r;
 }
 

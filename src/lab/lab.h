@@ -7,6 +7,7 @@
  *   namespaces   NAME-net (the bridge) and NAME-HOST for each host, as 'ip netns' shows them
  *   cgroup       NAME below the root of the v2 tree, with 'programs' (what is measured) and 'waggle' (what is not)
  *   directory    /run/NAME: configuration, logs, answers
+ *   pins         /sys/fs/bpf/NAME: what a waggle that balances leaves in the kernel
  *
  * The flock on the cgroup's directory says that a run is alive.
  */
@@ -49,6 +50,10 @@ int lab_netns(const struct lab *lab, const char *host);
 
 /* Writes text into a new file of the private directory, or DIR/SUB/NAME if name says so. */
 int lab_write(const struct lab *lab, const char *name, const char *text, struct err *err);
+
+/* Where the lab's waggle pins. Not made here: waggle does, if it needs it. */
+#define LAB_BPF_DIR_MAX 64
+void lab_bpf_dir(const struct lab *lab, char ret[static LAB_BPF_DIR_MAX]);
 
 /* Makes a directory below the private one. */
 int lab_mkdir(const struct lab *lab, const char *name, struct err *err);

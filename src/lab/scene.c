@@ -45,11 +45,12 @@ static const char balancer_http[] = "	upstream each {\n"
 static const char nat_rules[] = "table ip scene {\n"
 				"	chain prerouting {\n"
 				"		type nat hook prerouting priority dstnat;\n"
-				"		tcp dport 82 dnat to " SCENE_HTTP1 ":80\n"
+				"		tcp dport 82 dnat to numgen inc mod 2 map { 0 : " SCENE_HTTP1
+				", 1 : " SCENE_HTTP2 " } : 80\n"
 				"	}\n"
 				"	chain postrouting {\n"
 				"		type nat hook postrouting priority srcnat;\n"
-				"		ip daddr " SCENE_HTTP1 " masquerade\n"
+				"		ip daddr { " SCENE_HTTP1 ", " SCENE_HTTP2 " } masquerade\n"
 				"	}\n"
 				"}\n";
 
@@ -84,7 +85,7 @@ static int write_file(const struct lab *lab, const char *name, size_t bytes, str
 
 int scene_start(const struct lab *lab, struct scene *ret, struct err *err)
 {
-	struct scene scene = { .http1.out = -1, .http2.out = -1, .balancer.out = -1 };
+	struct scene scene = { .http1.out = -1, .http2.out = -1, .balancer.out = -1, .haproxy.out = -1 };
 	_cleanup_free_ char *http = NULL;
 	struct nginx_spec http1 = { .name = "http1", .host = "http1" };
 	struct nginx_spec http2 = { .name = "http2", .host = "http2" };
@@ -120,8 +121,18 @@ int scene_balancer(const struct lab *lab, struct scene *scene, struct err *err)
 	return nginx_start(lab, &spec, &scene->balancer, err);
 }
 
+int scene_haproxy(const struct lab *lab, struct scene *scene, struct err *err)
+{
+	static const char *const servers[] = { SCENE_HTTP1 ":80", SCENE_HTTP2 ":80", NULL };
+	const struct haproxy_spec spec = { .name = "haproxy", .host = "balancer", .port = 83, .servers = servers };
+
+	(void)prog_stop(&scene->haproxy, HAPROXY_STOP_MS);
+	return haproxy_start(lab, &spec, &scene->haproxy, err);
+}
+
 void scene_stop(struct scene *scene)
 {
+	(void)prog_stop(&scene->haproxy, HAPROXY_STOP_MS);
 	(void)prog_stop(&scene->balancer, NGINX_STOP_MS);
 	(void)prog_stop(&scene->http1, NGINX_STOP_MS);
 	(void)prog_stop(&scene->http2, NGINX_STOP_MS);

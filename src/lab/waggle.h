@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The waggle that is shown: this very binary as 'waggle accel', for the lab's programs alone, with its control
- * socket and its memory of programs in the lab's private directory.
+ * The waggle that is shown: this very binary as 'waggle accel' or 'waggle run', for the lab's programs alone, with its
+ * control socket and its memory of programs in the lab's private directory, and what it pins in lab_bpf_dir().
  */
 #pragma once
 
 #include "lab/lab.h"
 #include "lab/prog.h"
 
-/* Points this process, and all it starts, to the lab's waggle (WAGGLE_RUN_DIR, WAGGLE_STATE_DIR). */
+/* Points this process, and all it starts, to the lab's waggle (WAGGLE_RUN_DIR and its like). */
 int waggle_point(const struct lab *lab, struct err *err);
 
 /*
@@ -19,3 +19,9 @@ int waggle_start(const struct lab *lab, const char *const *trust, struct prog *r
 
 /* Lets it leave the kernel in order; it must end with exit code 0. */
 int waggle_stop(const struct lab *lab, struct prog *waggle, struct err *err);
+
+/* 'waggle run' with this configuration (YAML), for what it says; ready when it returns. */
+int waggle_run_start(const struct lab *lab, const char *config, struct prog *ret, struct err *err);
+
+/* Takes it out of the kernel by 'waggle unload', with what it balanced; it must end with exit code 0. */
+int waggle_run_stop(const struct lab *lab, struct prog *waggle, struct err *err);

@@ -27,6 +27,7 @@ demo_reached() {
 nothing_left() {
 	[ -z "$(ls /run/netns)" ]
 	[ ! -e /run/waggle-demo ]
+	[ ! -e /sys/fs/bpf/waggle-demo ]
 	[ ! -e "$(cgroup_root)/waggle-demo" ]
 }
 
@@ -35,7 +36,7 @@ whole_demo() {
 	wait "$DEMO" || { cat "$WORK/demo.err" >&2; return 1; }
 	jq -e '[.rows[] | select(.requests_per_second > 0 and .p50_us > 0 and .p99_us >= .p50_us
 		and .cpu_us_per_request > 0 and .errors == 0) | "\(.way) \(.joined)"] == ([
-			"balancer", "balancer-keepalive", "balancer-1m", "nat", "straight"] | map("\(.) false", "\(.) true"))' \
+			"balancer", "balancer-keepalive", "balancer-1m", "haproxy", "nftables", "straight", "service"] | map("\(.) false", "\(.) true"))' \
 		"$WORK/demo.out" || { cat "$WORK/demo.out" >&2; return 1; }
 	jq -e '.captures[] | select(.joined | not) | .syn == 2 and .fin == 2 and .payload_bytes >= 1048576' "$WORK/demo.out"
 	jq -e '.captures[] | select(.joined) | .syn == 2 and .fin == 2 and .rst == 0 and .payload_bytes == 0' "$WORK/demo.out"

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* haproxy in the lab: one thread, mode tcp, connections in turn to the servers. */
+#pragma once
+
+#include "lab/lab.h"
+#include "lab/prog.h"
+
+#define HAPROXY_STOP_MS 3000
+
+struct haproxy_spec {
+	const char *name; /* of this instance: NAME.conf, NAME.log */
+	const char *host; /* where it runs */
+	unsigned int port;
+	const char *const *servers; /* ADDRESS:PORT, ends with NULL */
+};
+
+/* Returns when it listens. Stop it by prog_stop(). */
+int haproxy_start(const struct lab *lab, const struct haproxy_spec *spec, struct prog *ret, struct err *err);
