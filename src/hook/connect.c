@@ -143,6 +143,14 @@ struct connect_steps {
 	bool is_kept;
 };
 
+/* Detached first: after unlink(2) alone the kernel takes its time. */
+static int connect_unlink(int link, const char *pin)
+{
+	if (link >= 0)
+		(void)bpf_link_detach(link);
+	return unlink(pin) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 static void connect_steps_done(struct connect_steps *s)
 {
 	while (s->n-- > 0) {
@@ -151,7 +159,7 @@ static void connect_steps_done(struct connect_steps *s)
 		if (!s->is_kept && step->was >= 0)
 			(void)bpf_link_update(step->link, step->was, NULL);
 		else if (!s->is_kept)
-			(void)unlink(step->pin);
+			(void)connect_unlink(step->link, step->pin);
 		closep(&step->link);
 		closep(&step->was);
 	}
@@ -228,6 +236,18 @@ static bool connect_groups_have(const struct connect_groups *g, uint64_t id)
 	return false;
 }
 
+static int connect_prune_link(const char *name, uint64_t id, struct err *err)
+{
+	_cleanup_close_ int link = -1;
+	char pin[CONNECT_PATH_MAX];
+	int r;
+
+	connect_pin(pin, name, id);
+	link = bpf_obj_get(pin);
+	r = connect_unlink(link, pin);
+	return r < 0 ? err_set(err, r, "cannot remove '%s': %s", pin, strerror(-r)) : 0;
+}
+
 /* Removes the links of one program to cgroups that are not named. */
 static int connect_prune_one(const char *name, const struct connect_groups *keep, struct err *err)
 {
@@ -238,11 +258,9 @@ static int connect_prune_one(const char *name, const struct connect_groups *keep
 
 	if (!d)
 		return err_set(err, -errno, "cannot open '%s': %s", lb_pin_dir(), strerror(errno));
-	while ((entry = readdir(d)))
-		if (connect_parse_pin(entry->d_name, name, &id) && !connect_groups_have(keep, id) &&
-		    unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT && r == 0)
-			r = err_set(err, -errno, "cannot remove '%s/%s': %s", lb_pin_dir(), entry->d_name,
-				    strerror(errno));
+	while ((entry = readdir(d)) && r == 0)
+		if (connect_parse_pin(entry->d_name, name, &id) && !connect_groups_have(keep, id))
+			r = connect_prune_link(name, id, err);
 	(void)closedir(d);
 	return r;
 }
@@ -377,4 +395,11 @@ struct connect *connect_close(struct connect *c)
 	connect_skel__destroy(c->skel);
 	free(c);
 	return NULL;
+}
+
+int connect_exempt(const struct connect *c, int socket_fd)
+{
+	uint32_t yes = 1;
+
+	return bpf_map_update_elem(bpf_map__fd(c->skel->maps.cn_direct), &socket_fd, &yes, BPF_ANY) < 0 ? -errno : 0;
 }
