@@ -33,6 +33,17 @@ struct {
 } cn_sk SEC(".maps");
 
 /*
+ * Sockets of the daemon that are to reach the address they name, though it may be a service's: health checks. Put here by
+ * user space; not pinned, for they die with their process.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} cn_direct SEC(".maps");
+
+/*
  * The flows of sockets that send without connect(), both ways: to a service, the backend it has; from a backend, the
  * service its answers belong to. Two services with a backend in common, asked by one socket, are told apart no better
  * than by who was asked last. Not counted as connections, for nobody says when they end; an LRU for the same reason.

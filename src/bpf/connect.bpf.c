@@ -191,7 +191,7 @@ static __always_inline struct lb_backend *cn_connect(struct bpf_sock_addr *ctx, 
 	__u32 id;
 
 	*ret = CN_GO;
-	if (!sk)
+	if (!sk || bpf_sk_storage_get(&cn_direct, sk, NULL, 0))
 		return NULL;
 	id = cn_choose(ctx, plan, ask, &why);
 	b = lb_backend_get(id);

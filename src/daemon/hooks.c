@@ -22,6 +22,62 @@ static bool ports_equal(const struct config_ports *a, const struct config_ports 
 	return a->n == b->n && (!a->n || !memcmp(a->v, b->v, a->n * sizeof(*a->v)));
 }
 
+/* The connect hook. */
+
+static bool connect_wanted(const struct config *config)
+{
+	return config->connect_on;
+}
+
+static bool connect_is_on(const struct run *run)
+{
+	return run->connect;
+}
+
+static struct connect_opts connect_opts_of(const struct config *config)
+{
+	return (struct connect_opts){ .cgroups = (const char *const *)config->connect_cgroups.v,
+				      .n_cgroups = config->connect_cgroups.n };
+}
+
+static int hook_connect_open(struct run *run, struct err *err)
+{
+	struct connect_opts opts = connect_opts_of(run->config);
+
+	return connect_open(run->lb, &opts, &run->connect, err);
+}
+
+static int hook_connect_configure(struct run *run, const struct config *was, struct err *err)
+{
+	struct connect_opts opts = connect_opts_of(run->config);
+
+	if (strings_equal(&run->config->connect_cgroups, &was->connect_cgroups))
+		return 0;
+	return connect_set_cgroups(run->connect, &opts, err);
+}
+
+static int hook_connect_end(struct run *run, struct err *err)
+{
+	run->connect = connect_close(run->connect);
+	return connect_detach(run->lb, err);
+}
+
+static void hook_connect_close(struct run *run)
+{
+	run->connect = connect_close(run->connect);
+}
+
+static void hook_connect_status(const struct run *run, json_t *ret)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < run->config->connect_cgroups.n; i++)
+		(void)json_array_append_new(list, json_string(run->config->connect_cgroups.v[i]));
+	if (!run->config->connect_cgroups.n)
+		(void)json_array_append_new(list, json_string("/"));
+	(void)json_object_set_new(ret, "cgroups", list);
+}
+
 /* The accelerator. */
 
 static bool accel_wanted(const struct config *config)
@@ -103,6 +159,12 @@ static int hook_accel_configure(struct run *run, const struct config *was, struc
 	return err_set(err, 1, "accelerate: what has changed here takes effect when waggle is started again");
 }
 
+/* Its sockets could leave only by and by. */
+static int hook_accel_end(struct run *run, struct err *err)
+{
+	return run->accel ? err_set(err, 1, "accelerate: stays on until waggle is started again") : 0;
+}
+
 static void hook_accel_close(struct run *run)
 {
 	hooked_stop(&run->accel_hooked);
@@ -112,20 +174,32 @@ static void hook_accel_close(struct run *run)
 }
 
 static const struct run_hook hooks[] = {
+	{ .name = "connect",
+	  .wanted = connect_wanted,
+	  .is_on = connect_is_on,
+	  .open = hook_connect_open,
+	  .configure = hook_connect_configure,
+	  .end = hook_connect_end,
+	  .close = hook_connect_close,
+	  .status = hook_connect_status },
 	{ .name = "accelerate",
 	  .wanted = accel_wanted,
 	  .is_on = accel_is_on,
 	  .open = hook_accel_open,
 	  .configure = hook_accel_configure,
-	  .close = hook_accel_close,
-	  .off = "its sockets leave when waggle is started again" },
+	  .end = hook_accel_end,
+	  .close = hook_accel_close },
 };
 
 int hooks_open(struct run *run, struct err *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
-		int r = hooks[i].wanted(run->config) ? hooks[i].open(run, err) : 0;
+		int r = 0;
 
+		if (hooks[i].wanted(run->config))
+			r = hooks[i].open(run, err);
+		else if (run->taken_over)
+			r = hooks[i].end(run, err);
 		if (r < 0)
 			return r;
 	}
@@ -142,10 +216,8 @@ static void hook_configure(struct run *run, const struct run_hook *hook, const s
 		r = hook->open(run, &err);
 	else if (wanted)
 		r = hook->configure(run, was, &err);
-	else if (hook->is_on(run) && !hook->off)
-		hook->close(run);
-	else if (hook->is_on(run) && hook->wanted(was))
-		r = err_set(&err, 1, "%s: %s", hook->name, hook->off);
+	else if (hook->is_on(run))
+		r = hook->end(run, &err);
 	if (!r)
 		return;
 	log_warn("%s", err.text);

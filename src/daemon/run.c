@@ -176,11 +176,12 @@ static void on_watchdog(struct ev_loop *loop, ev_timer *w, int revents)
 
 /* Checks, and what the hooks see. */
 
+/* A backend's address may be a service's: the check goes to the backend itself. */
 static int on_check_socket(int fd, void *data)
 {
-	(void)fd;
-	(void)data;
-	return 0;
+	struct run *run = data;
+
+	return run->connect ? connect_exempt(run->connect, fd) : 0;
 }
 
 static void on_report(struct backend *b, const struct check_result *result, void *data)

@@ -73,15 +73,19 @@ struct run_hook {
 	 * new only comes with a restart, err has a sentence.
 	 */
 	int (*configure)(struct run *run, const struct config *was, struct err *err);
+	/*
+	 * It is not wanted any more, or was not to begin with and a process before us may have left it pinned: goes, and
+	 * takes its pins out. 1 and a sentence: it only comes with a restart.
+	 */
+	int (*end)(struct run *run, struct err *err);
 	/* Services have changed in the tables; NULL: it need not know. */
 	int (*applied)(struct run *run, struct err *err);
 	/* To be called every RUN_TICK_MS; NULL: not. */
 	int (*tick)(struct run *run);
-	/* Lets go. What is pinned goes on; plans (services_apply()) tell it what it is to do still. */
+	/* Lets go. What is pinned goes on. */
 	void (*close)(struct run *run);
 	/* More about it for GET /v1/status, into an object that has name and on; NULL: nothing. */
 	void (*status)(const struct run *run, json_t *ret);
-	const char *off; /* why it cannot be closed at a reload; NULL: it can */
 };
 int hooks_open(struct run *run, struct err *err);
 /* What cannot be done now is appended to warnings, as sentences. */
