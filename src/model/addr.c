@@ -41,23 +41,27 @@ static bool addr_parse_plain(const char *text, struct lb_addr *ret)
 	return inet_pton(AF_INET6, text, ret) == 1;
 }
 
+/* "[2001:db8::1]": brackets are for IPv6. */
+static bool addr_parse_in_brackets(const char *text, struct lb_addr *ret)
+{
+	size_t n = strlen(text);
+	char plain[ADDR_TEXT_MAX];
+
+	if (n <= 2 || n - 2 >= sizeof(plain) || text[n - 1] != ']')
+		return false;
+	memcpy(plain, text + 1, n - 2);
+	plain[n - 2] = '\0';
+	return strchr(plain, ':') && addr_parse_plain(plain, ret);
+}
+
 int addr_parse(const char *text, struct lb_addr *ret, struct err *err)
 {
-	char plain[ADDR_TEXT_MAX];
 	struct lb_addr a;
-	size_t n = strlen(text);
-	bool has_brackets = n > 2 && text[0] == '[' && text[n - 1] == ']';
 
 	if (strchr(text, '%'))
 		return err_set(err, -EINVAL, "'" SHOWN "' has a zone: write the address without '%%' and what follows",
 			       text);
-	if (has_brackets && n - 2 < sizeof(plain)) {
-		memcpy(plain, text + 1, n - 2);
-		plain[n - 2] = '\0';
-	}
-	/* Brackets are for IPv6. */
-	if (has_brackets ? n - 2 >= sizeof(plain) || !strchr(plain, ':') || !addr_parse_plain(plain, &a) :
-			   !addr_parse_plain(text, &a))
+	if (!(text[0] == '[' ? addr_parse_in_brackets(text, &a) : addr_parse_plain(text, &a)))
 		return err_set(err, -EINVAL,
 			       "'" SHOWN "' is not an address: write IPv4 as in 198.18.0.5, or IPv6 as in 2001:db8::1",
 			       text);
@@ -191,10 +195,10 @@ char *addr_format_cidr(const struct lb_addr *a, uint8_t prefix, char ret[static 
 {
 	char plain[INET6_ADDRSTRLEN];
 	/* A prefix that ends within the mapping holds more than IPv4. */
-	bool is_v4 = addr_is_v4(a) && prefix >= ADDR_MAPPED_BITS;
+	unsigned int before = addr_is_v4(a) && prefix >= ADDR_MAPPED_BITS ? ADDR_MAPPED_BITS : 0;
 
 	(void)addr_format_plain(a, plain);
-	(void)snprintf(ret, ADDR_TEXT_MAX, "%s/%u", plain, is_v4 ? prefix - ADDR_MAPPED_BITS : prefix);
+	(void)snprintf(ret, ADDR_TEXT_MAX, "%s/%u", plain, prefix - before);
 	return ret;
 }
 
