@@ -14,6 +14,8 @@
 #include "lab/waggle.h"
 
 #define BENCH_LAB "waggle-bench"
+#define BENCH_LAB_ENV "WAGGLE_BENCH_LAB"
+#define BENCH_LAB_MAX 40
 #define BENCH_ROUNDS 5
 #define BENCH_SECONDS 0.5
 #define BENCH_SECONDS_MAX 600
@@ -232,6 +234,19 @@ static int parse_seconds(const char *text, double *ret)
 	return 0;
 }
 
+/* NULL: what was asked for is no name. It becomes that of a directory, which is removed with all that is in it. */
+static const char *lab_name(void)
+{
+	const char *name = getenv(BENCH_LAB_ENV);
+
+	if (!name)
+		return BENCH_LAB;
+	if (strncmp(name, BENCH_LAB "-", sizeof(BENCH_LAB)) != 0 || strlen(name) > BENCH_LAB_MAX ||
+	    name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-")])
+		return NULL;
+	return name;
+}
+
 static int bench_run_one(const struct bench *bench, const struct bench_args *args)
 {
 	struct bench_opts opts = {
@@ -245,9 +260,15 @@ static int bench_run_one(const struct bench *bench, const struct bench_args *arg
 		.only = args->row,
 	};
 	struct bench_job job = { .args = args };
+	const char *lab = lab_name();
 	struct err err = {};
 	int r;
 
+	if (!lab)
+		return cmd_fail(EXIT_USAGE,
+				"bench: '%s' does not fit " BENCH_LAB_ENV ": write '" BENCH_LAB
+				"-' and small letters and digits, at most %d in all",
+				getenv(BENCH_LAB_ENV), BENCH_LAB_MAX);
 	if (parse_seconds(args->seconds, &opts.seconds) < 0)
 		return cmd_fail(EXIT_USAGE, "bench: '%s' does not fit --seconds: give a number from 0.01 to %d",
 				args->seconds, BENCH_SECONDS_MAX);
@@ -260,7 +281,7 @@ static int bench_run_one(const struct bench *bench, const struct bench_args *arg
 	if (r == EXIT_DONE)
 		r = cmd_alone("bench");
 	if (r == EXIT_DONE) {
-		r = lab_run(BENCH_LAB, bench->hosts, bench->n_hosts, bench_in_lab, &job, &err);
+		r = lab_run(lab, bench->hosts, bench->n_hosts, bench_in_lab, &job, &err);
 		if (r < 0) {
 			cmd_progress_end();
 			r = cmd_fail(EXIT_FAILED, "bench: %s", err.text);
