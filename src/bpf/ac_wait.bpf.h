@@ -90,8 +90,14 @@ static __always_inline enum ac_wait ac_wait_of(struct sock *sk)
 	bool nonblock = file && (BPF_CORE_READ(file, f_flags) & O_NONBLOCK);
 	struct ac_waiters w;
 
-	/* Not accepted yet, or the client has not come back from connect(2), where it sleeps in the same way. */
-	if (!sock || BPF_CORE_READ(sock, state) != SS_CONNECTED)
+	/*
+	 * Not accepted yet, or the client has not come back from connect(2), where it sleeps in the same way. After a
+	 * non-blocking connect the state stays SS_CONNECTING for good: then one that has sent has come back.
+	 */
+	if (!sock)
+		return AC_WAIT_UNSEEN;
+	if (BPF_CORE_READ(sock, state) != SS_CONNECTED && !nonblock &&
+	    !BPF_CORE_READ((struct tcp_sock *)sk, data_segs_out))
 		return AC_WAIT_UNSEEN;
 	if (!&woken_wake_function)
 		return nonblock ? AC_WAIT_POLLS : AC_WAIT_MANY;
