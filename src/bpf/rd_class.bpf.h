@@ -148,9 +148,10 @@ static __always_inline int rd_lowest(__u64 w)
 /* The side of a table that is in use. NULL: the table has no entries. */
 static __always_inline const struct rd_side *rd_side_of(const struct rd_ctl *ctl, enum rd_table table, __u32 *ret_side)
 {
-	__u32 side = ctl->side[table];
+	/* A mask, for older verifiers forget a comparison when they spill. */
+	__u32 side = ctl->side[table] & (RD_SIDES - 1);
 
-	if (side >= RD_SIDES || !ctl->sides[side].on)
+	if (!ctl->sides[side].on)
 		return NULL;
 	*ret_side = side;
 	return &ctl->sides[side];

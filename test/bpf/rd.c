@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
 #include "model/addr.h"
 #include "sys/bpf.h"
 #include "sys/cgroup.h"
@@ -82,6 +83,8 @@ void rd_enter(const char *name)
 int rd_away(void **state)
 {
 	bpf_sys_init();
+	if (getenv("WAGGLE_DEBUG"))
+		log_set_max(LOG_LEVEL_DEBUG);
 	if (fx_away(state) < 0)
 		return -1;
 	find_top();
