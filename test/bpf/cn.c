@@ -344,11 +344,14 @@ uint64_t cn_stat(enum lb_stat stat)
 
 int cn_socket(int family, int type)
 {
+	const struct linger at_once = { .l_onoff = 1 };
 	struct timeval patience = { .tv_sec = 10 };
 	int fd = socket(family, type | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	/* A reset at the end: thousands of connections must not fill the table of those that wait for their end. */
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
 	return fd;
 }
 

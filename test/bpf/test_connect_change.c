@@ -38,13 +38,19 @@ static int load_ask(const struct lb_vip *vip)
 	struct sockaddr_storage addr;
 	socklen_t n = cn_sockaddr(vip, &addr);
 	struct timeval patience = { .tv_sec = 20 };
+	const struct linger at_once = { .l_onoff = 1 };
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	unsigned char number;
+	ssize_t got;
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
-	    connect(fd, (struct sockaddr *)&addr, n) < 0 || recv(fd, &number, 1, 0) != 1)
+	    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)) < 0 ||
+	    connect(fd, (struct sockaddr *)&addr, n) < 0)
 		return -errno;
-	return number;
+	got = recv(fd, &number, 1, 0);
+	if (got == 1)
+		return number;
+	return got < 0 ? -errno : -ECONNABORTED;
 }
 
 static void *load_run(void *data)
