@@ -15,7 +15,7 @@ every_answer() {
 		services:
 		  - name: web
 		    listen: 198.18.0.5:80
-		    health: { http: /health, interval: 200ms, timeout: 200ms }
+		    health: { http: /health, interval: 1s, timeout: 1s }
 		    backends: [ 198.18.0.2:8080, { address: 198.18.0.3:8080, weight: 2 } ]
 		  - { name: six, listen: "[2001:2::5]:80", scheduler: maglev, backends: [ "[2001:2::2]:8080" ] }
 		  - { name: dns, listen: 198.18.0.5:53, protocol: udp, backends: [ 198.18.0.2:53 ] }
