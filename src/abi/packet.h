@@ -60,6 +60,7 @@
 	X(FORWARDING_OFF, DROP, "forwarding-off", "forwarding is off on the interface (sysctl net.*.forwarding)")   \
 	X(TOO_BIG, DROP, "too-big", "too big for the way, from a sender that cannot be told")                       \
 	X(HEADROOM, DROP, "headroom", "no room to change the packet's length")                                      \
+	X(STEP, DROP, "step", "that needed a part of the program that was not there")                               \
 	X(MALFORMED, DROP, "malformed", "ICMP errors that quote what cannot be")
 
 enum pk_reason {
@@ -120,19 +121,21 @@ struct pk_conn {
 	__u16 hop_tick; /* when that was looked up */
 };
 
-/* Records by a hash of the client's direction, and hints to records by a hash of the backend's. */
+/*
+ * Records by a hash of the client's direction, and hints to records by a hash of the backend's. The first cache line
+ * tells which way to look at, and which may be given to somebody else.
+ */
 struct pk_bucket {
-	__u32 lock;	     /* 0: free */
-	__u32 flags;	     /* enum pk_bucket_flag */
-	__u16 tag[PK_WAYS];  /* of the record beside it; 0: none */
-	__u32 hint[PK_WAYS]; /* see pk_conn.bpf.h; 0: none */
-	__u64 pad;
+	__u32 lock;		/* 0: free */
+	__u32 flags;		/* bit i: way i may be evicted; PK_BUCKET_SPILLED */
+	__u16 tag[PK_WAYS];	/* of the record beside it; 0: none */
+	__u8 hint_tag[PK_WAYS]; /* of the hint beside it */
+	__u32 hint[PK_WAYS];	/* number of a record, and 1; 0: none */
 	struct pk_conn conn[PK_WAYS];
 };
 
-enum pk_bucket_flag {
-	PK_BUCKET_SPILLED = 1 << 0, /* records that belong here are in the second bucket of their hash */
-};
+/* In flags: records that belong here are in the second bucket of their hash. */
+#define PK_BUCKET_SPILLED (1U << 16)
 
 /* A next hop as the kernel's FIB gave it. */
 struct pk_hop {
@@ -142,7 +145,7 @@ struct pk_hop {
 	__u32 tick;    /* when it was looked up */
 	__u16 mtu;
 	__u16 vlan; /* TCI that XDP writes; 0: untagged */
-	__u32 pad;
+	__u32 used; /* of pk_hops: 0 free, 1 being written, 2 there */
 };
 
 /* What packets to a backend need, by its id. A cache line. */

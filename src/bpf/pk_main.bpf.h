@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The way of a packet, from its first byte to what became of it. */
+#pragma once
+
+#include "bpf/pk_big.bpf.h"
+#include "bpf/pk_flow.bpf.h"
+#include "bpf/pk_frag.bpf.h"
+#include "bpf/pk_icmp.bpf.h"
+#include "bpf/pk_parse.bpf.h"
+
+/* What fits into one packet to this backend, as far as is known. */
+static __always_inline __u32 pk_far_mtu(const struct pk_far *far, const struct pk_pkt *p, const struct pk_way *way)
+{
+	__u32 mtu = way->hop ? way->hop->mtu : 65535;
+
+	if (far->pmtu && p->now - far->pmtu_tick < PK_PMTU_TICKS && far->pmtu < mtu)
+		mtu = far->pmtu;
+	return mtu;
+}
+
+/* The largest segment that fits, told to both ends as their SYNs pass. */
+static __always_inline void pk_clamp(struct pk_ctx *ctx, struct pk_pkt *p, __u32 mtu)
+{
+	if (p->proto == IPPROTO_TCP && p->tcp_flags & TCP_SYN && p->frag == PK_FRAG_NONE && mtu > PK_MTU_MIN_V4)
+		pk_mss(ctx, p, mtu - sizeof(struct pk_tcp) - (p->v6 ? sizeof(struct pk_ip6) : sizeof(struct pk_ip4)));
+}
+
+/* One hop less, and nothing else: what dsr does to a packet. */
+static __always_inline int pk_hop_count(struct pk_ctx *ctx, const struct pk_pkt *p)
+{
+	__be16 frag_off, id;
+
+	return pk_inner(ctx, p, &frag_off, &id) < 0 ? PK_TRUNCATED : PK_GO;
+}
+
+static __always_inline int pk_forward_nat(struct pk_ctx *ctx, const struct pk_pkt *p, const struct pk_conn *c,
+					  const struct lb_backend *backend)
+{
+	struct pk_new_head new = { .src = &p->src, .sport = p->sport, .dst = &backend->addr, .dport = backend->port };
+
+	if (c->forward == LB_FORWARD_NAT) {
+		new.src = pk_nat_get(c->nat);
+		new.sport = c->nport;
+		if (!new.src)
+			return PK_NO_SOURCE;
+	}
+	return pk_rewrite(ctx, p, &new);
+}
+
+/* The packet as its backend is to see it. */
+static __always_inline int pk_forward_as(struct pk_ctx *ctx, const struct pk_pkt *p, const struct pk_conn *c,
+					 const struct lb_backend *backend, const struct pk_far *far)
+{
+	const struct lb_addr *own;
+
+	if (c->forward == LB_FORWARD_NAT || c->forward == LB_FORWARD_DNAT)
+		return pk_forward_nat(ctx, p, c, backend);
+	if (c->forward == LB_FORWARD_DSR)
+		return pk_hop_count(ctx, p);
+	own = pk_nat_get(far->nat);
+	if (!far->nat || !own)
+		return PK_NO_SOURCE;
+	return pk_wrap(ctx, p, own, &backend->addr, c->forward == LB_FORWARD_GUE);
+}
+
+/* From a client to its backend. */
+static __always_inline int pk_forward(struct pk_ctx *ctx, struct pk_pkt *p, struct pk_work *w)
+{
+	struct pk_at *at = &w->at;
+	struct pk_conn *c = at->conn;
+	struct lb_backend *backend = lb_backend_get(c->backend);
+	struct pk_far *far = pk_far_get(c->backend);
+	bool tunnel = c->forward == LB_FORWARD_IPIP || c->forward == LB_FORWARD_GUE;
+	struct pk_way way = { .ask = &w->ask };
+	const struct lb_addr *src = &p->src;
+	__u32 extra = 0, mtu;
+	bool v6 = p->v6;
+	int r;
+
+	if (!backend || !far)
+		return PK_NO_BACKEND;
+	if (p->ttl <= 1)
+		return PK_TTL;
+	if (!pk_len_ok(ctx, p))
+		return PK_LENGTH;
+	if (tunnel) {
+		v6 = !(backend->flags & LB_BACKEND_V4);
+		extra = pk_tunnel_len(!v6, c->forward == LB_FORWARD_GUE);
+	}
+	if (tunnel || c->forward == LB_FORWARD_NAT)
+		src = pk_nat_get(c->nat);
+	if (!src)
+		return PK_NO_SOURCE;
+	r = pk_way_far(ctx, p, far, src, &backend->addr, &way);
+	if (r != PK_GO)
+		return r;
+	mtu = pk_far_mtu(far, p, &way);
+	if (pk_wire_len(ctx, p) + extra > mtu)
+		return pk_too_big(ctx, p, mtu - extra);
+	pk_clamp(ctx, p, mtu - extra);
+	pk_conn_touch(at, p, false);
+	pk_traffic(c->backend, p->len, false);
+	r = pk_forward_as(ctx, p, c, backend, far);
+	return r == PK_GO ? pk_go(ctx, p, &way, v6, PK_FORWARDED) : r;
+}
+
+/* From a backend to its client. */
+static __always_inline int pk_return(struct pk_ctx *ctx, struct pk_pkt *p, struct pk_work *w)
+{
+	struct pk_at *at = &w->at;
+	struct pk_conn *c = at->conn;
+	struct pk_way way = { .ask = &w->ask };
+	struct pk_new_head new = { .src = &c->vip, .sport = c->vport, .dst = &c->client, .dport = c->cport };
+	__u32 mtu;
+	int r;
+
+	if (p->ttl <= 1)
+		return PK_TTL;
+	if (!pk_len_ok(ctx, p))
+		return PK_LENGTH;
+	r = pk_way_client(ctx, p, c, &way);
+	if (r != PK_GO)
+		return r;
+	mtu = way.hop ? way.hop->mtu : 65535;
+	if (pk_wire_len(ctx, p) > mtu)
+		return pk_too_big(ctx, p, mtu);
+	pk_clamp(ctx, p, mtu);
+	pk_conn_touch(at, p, true);
+	pk_traffic(c->backend, p->len, true);
+	r = pk_rewrite(ctx, p, &new);
+	return r == PK_GO ? pk_go(ctx, p, &way, p->v6, PK_RETURNED) : r;
+}
+
+/* Whether a record must not be used for this packet: it has ended, or its backend has, and nothing is lost by it. */
+static __always_inline bool pk_is_stale(const struct pk_at *at, const struct pk_pkt *p)
+{
+	const struct pk_conn *c = at->conn;
+	const struct lb_backend *backend = lb_backend_get(c->backend);
+
+	if (c->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
+	    (c->state == PK_STATE_CLOSED || c->state == PK_STATE_CLOSING))
+		return true;
+	return backend && backend->flags & LB_BACKEND_DOWN && (c->proto == IPPROTO_UDP || c->state == PK_STATE_NEW);
+}
+
+/*
+ * To an address that may be a service's. PK_STEP_NEW: there is no record, or none that is of use, and it is another
+ * program's work to make one.
+ */
+static __always_inline int pk_to_service(struct pk_ctx *ctx, const struct pk_ctl *ctl, struct pk_pkt *p,
+					 struct pk_work *w, bool whole)
+{
+	const struct lb_backend *backend;
+	bool found;
+
+	p->hash = pk_hash(ctl, p);
+	found = pk_find(ctl, p, &w->at);
+	if (found && p->frag != PK_FRAG_LATER && pk_is_stale(&w->at, p)) {
+		if (whole)
+			pk_remove(w->at.index);
+		found = false;
+	}
+	if (!found) {
+		int r;
+
+		if (!whole)
+			return PK_STEP_NEW;
+		r = pk_new(ctl, p, w);
+		if (r != PK_GO)
+			return r;
+	}
+	backend = lb_backend_get(w->at.conn->backend);
+	if (backend && backend->flags & LB_BACKEND_DOWN)
+		return PK_BACKEND_DOWN;
+	return pk_forward(ctx, p, w);
+}
+
+static __always_inline bool pk_gate_open(const struct lb_addr *addr, __be16 port, __u8 proto)
+{
+	__u32 bit = pk_gate_bit(addr, port, proto), index = bit >> 6;
+	const __u64 *word = bpf_map_lookup_elem(&pk_gate, &index);
+
+	return word && *word >> (bit & 63) & 1;
+}
+
+/* What every step knows of its packet. */
+static __always_inline int pk_look(struct pk_ctx *ctx, const struct pk_ctl *ctl, struct pk_pkt *p)
+{
+	int r = pk_parse(ctx, p);
+
+	if (r != PK_GO)
+		return r;
+	p->ifindex = pk_ifindex(ctx);
+	p->now = (__u32)(bpf_jiffies64() >> ctl->tick_shift);
+	if (p->frag == PK_FRAG_LATER)
+		return pk_frag_find(p);
+	return PK_GO;
+}
+
+/* whole: also what new connections need. */
+static __always_inline int pk_decide(struct pk_ctx *ctx, const struct pk_ctl *ctl, struct pk_pkt *p, bool whole)
+{
+	struct pk_work w = {};
+	bool to, from;
+	int r;
+
+	r = pk_look(ctx, ctl, p);
+	if (r != PK_GO)
+		return r;
+	if (p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)
+		return PK_STEP_ICMP;
+	to = pk_gate_open(&p->dst, p->dport, p->proto);
+	from = pk_gate_open(&p->src, p->sport, p->proto);
+	if (!to && !from)
+		return PK_NOT_OURS;
+	if (p->frag == PK_FRAG_FIRST)
+		pk_frag_note(p);
+	if (to) {
+		r = pk_to_service(ctx, ctl, p, &w, whole);
+		if (r != PK_NOT_OURS)
+			return r;
+	}
+	if (from) {
+		pk_back_of(ctl, &w.back, &p->src, p->sport, &p->dst, p->dport, p->proto);
+		if (pk_find_back(ctl, &w.back, &w.at))
+			return pk_return(ctx, p, &w);
+	}
+	return PK_NOT_OURS;
+}
+
+/* The program's return value, once it is known what became of the packet. */
+static __always_inline int pk_end_with(const struct pk_pkt *p, int r)
+{
+	pk_count((__u32)r);
+	if (r < PK_NOT_OURS)
+		return p->verdict;
+	return r < PK_NO_BACKEND ? PK_VERDICT_PASS : PK_VERDICT_DROP;
+}
+
+/* The first step: established connections, and what is not ours. Others go on to the next step by a tail call. */
+static __always_inline int pk_first(struct pk_ctx *ctx, void *steps)
+{
+	const struct pk_ctl *ctl = pk_ctl_get();
+	const struct lb_ctl *lb = lb_ctl_get();
+	struct pk_pkt p = {};
+	int r;
+
+	if (!ctl || !lb)
+		return PK_VERDICT_PASS;
+	r = ctl->on & PK_ON && lb->on ? pk_decide(ctx, ctl, &p, false) : PK_OFF;
+	if (r == PK_STEP_NEW)
+		bpf_tail_call(ctx, steps, PK_STEPS_NEW);
+	if (r == PK_STEP_ICMP)
+		bpf_tail_call(ctx, steps, PK_STEPS_ICMP);
+	if (r < 0)
+		r = PK_STEP;
+	return pk_end_with(&p, r);
+}
+
+static __always_inline int pk_step_new(struct pk_ctx *ctx)
+{
+	const struct pk_ctl *ctl = pk_ctl_get();
+	struct pk_pkt p = {};
+
+	if (!ctl)
+		return PK_VERDICT_PASS;
+	return pk_end_with(&p, pk_decide(ctx, ctl, &p, true));
+}
+
+static __always_inline int pk_step_icmp(struct pk_ctx *ctx)
+{
+	const struct pk_ctl *ctl = pk_ctl_get();
+	struct pk_pkt p = {};
+	int r;
+
+	if (!ctl)
+		return PK_VERDICT_PASS;
+	r = pk_look(ctx, ctl, &p);
+	return pk_end_with(&p, r == PK_GO ? pk_icmp(ctx, &p) : r);
+}
