@@ -41,7 +41,10 @@ static int run_run(const struct run_args *args)
 
 	if (r != EXIT_DONE)
 		return r;
-	caps_lacking(lacking, sizeof(lacking));
+	if (config->accelerate.on)
+		caps_lacking(lacking, sizeof(lacking));
+	else
+		caps_lacking_to_balance(lacking, sizeof(lacking));
 	if (lacking[0]) {
 		(void)config_free(config);
 		return cmd_fail(EXIT_FAILED, "run: not permitted (missing: %s): run as root", lacking);

@@ -18,25 +18,39 @@ static uint64_t caps_effective(void)
 	return caps;
 }
 
-void caps_lacking(char *ret, size_t n)
+struct cap {
+	unsigned int bit;
+	const char *name;
+};
+
+static void caps_check(const struct cap *wanted, size_t n_wanted, char *ret, size_t n)
 {
-	static const struct {
-		unsigned int bit;
-		const char *name;
-	} wanted[] = {
-		{ CAP_BPF, "CAP_BPF" },
-		{ CAP_PERFMON, "CAP_PERFMON" },
-		{ CAP_NET_ADMIN, "CAP_NET_ADMIN" },
-		{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN" },
-	};
 	uint64_t caps = caps_effective();
 	size_t at = 0;
 
 	ret[0] = '\0';
-	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+	for (size_t i = 0; i < n_wanted; i++) {
 		if (caps >> wanted[i].bit & 1)
 			continue;
 		(void)snprintf(ret + at, n - at, "%s%s", at ? ", " : "", wanted[i].name);
 		at = strlen(ret);
 	}
+}
+
+static const struct cap caps_wanted[] = {
+	{ CAP_BPF, "CAP_BPF" },
+	{ CAP_PERFMON, "CAP_PERFMON" },
+	{ CAP_NET_ADMIN, "CAP_NET_ADMIN" },
+	{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN" },
+};
+
+void caps_lacking(char *ret, size_t n)
+{
+	caps_check(caps_wanted, ARRAY_SIZE(caps_wanted), ret, n);
+}
+
+/* The last one is for the accelerator, which walks maps and namespaces of others. */
+void caps_lacking_to_balance(char *ret, size_t n)
+{
+	caps_check(caps_wanted, ARRAY_SIZE(caps_wanted) - 1, ret, n);
 }

@@ -10,3 +10,6 @@
  */
 #define CAPS_LACKING_MAX 64
 void caps_lacking(char *ret, size_t n);
+
+/* The same for balancing without the accelerator. */
+void caps_lacking_to_balance(char *ret, size_t n);
