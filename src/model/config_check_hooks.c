@@ -3,6 +3,7 @@
 #include "model/config_priv.h"
 
 #define REDIRECTS_MAX 1024 /* each is compared with the others of its cgroup */
+#define GUESSED_MAX 256	   /* among more names it is not looked for one that was meant */
 
 typedef unsigned __int128 number_t;
 
@@ -300,7 +301,7 @@ static void check_names(struct config_decode *d, const char *file, const struct 
 		    bsearch(&e->text, words, n, sizeof(*words), word_compare))
 			continue;
 		d->file = file;
-		if (n)
+		if (n && n <= GUESSED_MAX && d->errors->n < CONFIG_ERRORS_MAX)
 			config_wrong_word(d, e, "an identity", e->text, words);
 		else
 			config_error(d, e, "'%s' is not known as an identity: add it to identities:",

@@ -197,6 +197,39 @@ static void test_policy(void **state)
 	config_rows_check(rows);
 }
 
+/* What would take a time that grows with the square is not tried: guesses among many names, pairs of many redirects. */
+static void test_many(void **state)
+{
+	static const struct {
+		const char *head, *entry, *tail, *finding;
+		int n;
+	} rows[] = {
+		{ "identities:\n", "  id%d: { cgroups: /a }\n", "policy: [ { action: deny, from: idx } ]\n",
+		  "302:33: 'idx' is not known as an identity: add it to identities:", 300 },
+		{ "identities:\n", "  id%d: { cgroups: /a }\n", "policy: [ { action: deny, from: idx } ]\n",
+		  "12:33: 'idx' is not known as an identity: write id0", 10 },
+		{ "redirect:\n", "- { cgroup: /app%d, to: '127.0.0.1:1' }\n", "",
+		  "1026:3: more than 1024 redirects: join those to the same proxy", 1025 },
+		{ "redirect:\n", "- { cgroup: /app%d, to: '127.0.0.1:1' }\n", "", NULL, 1024 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_free_ char *text = NULL;
+		struct config_row row = { .findings = { rows[i].finding } };
+		size_t n;
+		FILE *f = open_memstream(&text, &n);
+
+		assert_non_null(f);
+		(void)fputs(rows[i].head, f);
+		for (int k = 0; k < rows[i].n; k++)
+			(void)fprintf(f, rows[i].entry, k);
+		(void)fputs(rows[i].tail, f);
+		assert_int_equal(fclose(f), 0);
+		row.yaml = text;
+		config_row_check(&row);
+	}
+}
+
 static void test_metrics(void **state)
 {
 	static const struct config_row rows[] = {
@@ -223,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_packet),	 cmocka_unit_test(test_connect_accelerate),
 		cmocka_unit_test(test_redirect), cmocka_unit_test(test_redirect_overlaps),
 		cmocka_unit_test(test_policy),	 cmocka_unit_test(test_metrics),
+		cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests_name("config_hooks", tests, NULL, NULL);
