@@ -26,10 +26,16 @@ test-kernels:
 	@$(MAKE) --no-print-directory all
 	@test/kernels/run $(BUILD)
 
+# Real programs and their test suites, plain and joined: half an hour.
+test-real:
+	@tools/install-deps build test real
+	@$(MAKE) --no-print-directory all
+	@test/run real
+
 clean:
 	rm -rf $(BUILD)
 
 install: all
 	@meson install -C $(BUILD)
 
-.PHONY: all demo test test-kernels clean install
+.PHONY: all demo test test-kernels test-real clean install
