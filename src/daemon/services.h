@@ -75,7 +75,6 @@ struct backend {
 	struct check *check; /* of who checks (daemon/health.h) */
 	uint32_t *ids;	     /* in the tables of the hooks */
 	size_t n_ids;
-	unsigned int seen; /* the rebuild that found it last */
 };
 
 /* A virtual address of a service: most have one, one that listens on an interface has as many as that has. */
@@ -88,7 +87,6 @@ struct frontend {
 	struct lb_service_spec applied;
 	struct lb_backend_spec *backends; /* applied.backends, owned */
 	bool is_applied, failed;
-	unsigned int seen;
 };
 
 struct service {
@@ -101,7 +99,6 @@ struct service {
 	bool dirty;
 	struct service *next_dirty;
 	char problem[160]; /* why the tables are not as they should be; "" if they are */
-	unsigned int seen;
 };
 
 struct services_host {
