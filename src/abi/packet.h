@@ -235,7 +235,7 @@ struct pk_ctl {
 
 /* Argument of the program pk_admin: puts an endpoint into the gate or asks for the time. */
 enum pk_admin_op {
-	PK_ADMIN_GATE = 1, /* sets the bit of (addr, port, proto) in pk_gate or, with shadow, in pk_gate_new */
+	PK_ADMIN_GATE = 1, /* sets the bit of (addr, port, proto) in pk_gate */
 	PK_ADMIN_NOW,	   /* tells tick and jiffies */
 	PK_ADMIN_SWEEP,	   /* forgets what has ended in buckets [first, first + n) */
 };
@@ -243,7 +243,7 @@ struct pk_admin {
 	__u32 op;
 	__be16 port;
 	__u8 proto;
-	__u8 shadow;
+	__u8 pad8;
 	struct lb_addr addr;
 	__u32 first, n;
 	__u32 tick;    /* answer */

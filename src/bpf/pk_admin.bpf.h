@@ -45,7 +45,7 @@ static long pk_sweep_bucket(__u32 i, struct pk_sweep *s)
 static __always_inline void pk_admin_gate(const struct pk_admin *a)
 {
 	__u32 bit = pk_gate_bit(&a->addr, a->port, a->proto), index = bit >> 6;
-	__u64 *word = a->shadow ? bpf_map_lookup_elem(&pk_gate_new, &index) : bpf_map_lookup_elem(&pk_gate, &index);
+	__u64 *word = bpf_map_lookup_elem(&pk_gate, &index);
 
 	if (word)
 		__sync_fetch_and_or(word, 1ULL << (bit & 63));

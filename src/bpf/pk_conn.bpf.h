@@ -24,22 +24,22 @@ static __always_inline __u64 pk_mix(__u64 h, __u64 word)
 	return h ^ h >> 32;
 }
 
-/* Of a packet's addresses, ports and protocol, in the direction it flies. */
-static __always_inline __u64 pk_hash(const struct pk_ctl *ctl, const struct pk_pkt *p)
+/* Of addresses, ports and protocol, in the direction the packet flies. */
+static __always_inline __u64 pk_hash(const struct pk_ctl *ctl, const struct lb_addr *from, const struct lb_addr *to,
+				     __be16 sport, __be16 dport, __u8 proto, bool v6)
 {
+	const pk_word *src = (const pk_word *)from, *dst = (const pk_word *)to;
 	__u64 h = ctl->seed[0];
 
-	if (p->v6) {
-		const pk_word *src = (const pk_word *)&p->src, *dst = (const pk_word *)&p->dst;
-
+	if (v6) {
 		h = pk_mix(h, src[0]);
 		h = pk_mix(h, src[1]);
 		h = pk_mix(h, dst[0]);
 		h = pk_mix(h, dst[1]);
 	} else {
-		h = pk_mix(h, (__u64)p->src.v6[3] << 32 | p->dst.v6[3]);
+		h = pk_mix(h, (__u64)from->v6[3] << 32 | to->v6[3]);
 	}
-	return pk_mix(h, ((__u64)p->sport << 24 | (__u64)p->dport << 40 | p->proto) + ctl->seed[1]);
+	return pk_mix(h, ((__u64)sport << 24 | (__u64)dport << 40 | proto) + ctl->seed[1]);
 }
 
 /*
@@ -158,20 +158,35 @@ static __always_inline void pk_tags_match(const struct pk_bucket *b, __u16 tag, 
 	*hi = PK_ZERO16(tags[1] ^ want);
 }
 
+/* What a client's packet is known by. */
+struct pk_key {
+	struct lb_addr src, dst;
+	__be16 sport, dport;
+	__u8 proto;
+	__u8 pad[3];
+	__u64 hash; /* pk_hash() of it */
+};
+
+static __always_inline bool pk_conn_is_key(const struct pk_conn *c, const struct pk_key *k)
+{
+	return *(const __u32 *)&c->cport == *(const __u32 *)&k->sport && pk_addr_eq(&c->client, &k->src) &&
+	       pk_addr_eq(&c->vip, &k->dst) && c->proto == k->proto;
+}
+
 /*
  * Number of the packet's record, or -1: every way that the tag allows, in both buckets. Not inlined, like all that has
  * loops here: the verifier then looks at it once, and not once for each way of getting there.
  */
-__noinline int pk_find_all(struct pk_pkt *p)
+__noinline int pk_find_all(struct pk_key *k)
 {
 	const struct pk_ctl *ctl = pk_ctl_get();
 	__u32 bucket;
 	__u16 tag;
 
-	if (!p || !ctl)
+	if (!k || !ctl)
 		return -1;
-	bucket = (__u32)p->hash;
-	tag = pk_tag(p->hash);
+	bucket = (__u32)k->hash;
+	tag = pk_tag(k->hash);
 	PK_UNROLL_NO
 	for (int i = 0; i < 2 * PK_WAYS; i++) {
 		struct pk_bucket *b;
@@ -181,14 +196,15 @@ __noinline int pk_find_all(struct pk_pkt *p)
 		b = pk_bucket_get(ctl, bucket);
 		if (!b)
 			return -1;
-		if (b->tag[i & 7] == tag && pk_conn_is(&b->conn[i & 7], p))
+		if (b->tag[i & 7] == tag && pk_conn_is_key(&b->conn[i & 7], k))
 			return (int)((bucket & ctl->bucket_mask) * PK_WAYS + (i & 7));
 	}
 	return -1;
 }
 
 /* The record of a packet from a client. Nearly always the first way whose tag fits is the right one. */
-static __always_inline bool pk_find(const struct pk_ctl *ctl, struct pk_pkt *p, struct pk_at *at)
+/* key is room for a copy. */
+static __always_inline bool pk_find(const struct pk_ctl *ctl, struct pk_pkt *p, struct pk_at *at, struct pk_key *key)
 {
 	struct pk_bucket *b = pk_bucket_get(ctl, (__u32)p->hash);
 	__u64 lo, hi;
@@ -209,7 +225,13 @@ static __always_inline bool pk_find(const struct pk_ctl *ctl, struct pk_pkt *p, 
 	} else if (!(b->flags & PK_BUCKET_SPILLED)) {
 		return false;
 	}
-	index = pk_find_all(p);
+	pk_addr_copy(&key->src, &p->src);
+	pk_addr_copy(&key->dst, &p->dst);
+	key->sport = p->sport;
+	key->dport = p->dport;
+	key->proto = p->proto;
+	key->hash = p->hash;
+	index = pk_find_all(key);
 	return index >= 0 && pk_at_index(ctl, (__u32)index, at);
 }
 

@@ -14,6 +14,7 @@ struct pk_work {
 	union {
 		struct pk_fib_ask ask;
 		struct pk_back back;
+		struct pk_key key;
 	};
 };
 

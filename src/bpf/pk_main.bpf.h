@@ -153,8 +153,8 @@ static __always_inline int pk_to_service(struct pk_ctx *ctx, const struct pk_ctl
 	const struct lb_backend *backend;
 	bool found;
 
-	p->hash = pk_hash(ctl, p);
-	found = pk_find(ctl, p, &w->at);
+	p->hash = pk_hash(ctl, &p->src, &p->dst, p->sport, p->dport, p->proto, p->v6);
+	found = pk_find(ctl, p, &w->at, &w->key);
 	if (found && p->frag != PK_FRAG_LATER && pk_is_stale(&w->at, p)) {
 		if (whole)
 			pk_remove(w->at.index);
@@ -276,5 +276,5 @@ static __always_inline int pk_step_icmp(struct pk_ctx *ctx)
 	if (!ctl)
 		return PK_VERDICT_PASS;
 	r = pk_look(ctx, ctl, &p);
-	return pk_end_with(&p, r == PK_GO ? pk_icmp(ctx, &p) : r);
+	return pk_end_with(&p, r == PK_GO ? pk_icmp(ctx, ctl, &p) : r);
 }

@@ -29,7 +29,7 @@ struct {
 
 /*
  * Next hops towards clients: few, for most clients are behind a router. Entries never change once they are made,
- * because records refer to them by index; user space empties the table when the programs are loaded anew.
+ * because records refer to them by index; when the table is full, others are looked up for each packet.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -49,7 +49,8 @@ struct {
 
 /*
  * A bit for each address, port and protocol that is a service's or a backend's: nearly all packets that are not ours
- * end here, for a nanosecond. Set through pk_admin; a bit that is set without need costs some look-ups, no more.
+ * end here, for a nanosecond. Set through pk_admin, and never cleared: connections may outlive their service, and a bit
+ * that is set without need costs some look-ups, no more.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -58,15 +59,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } pk_gate SEC(".maps");
-
-/* The next gate, while user space makes it. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1 << (PK_GATE_BITS - 6));
-	__type(key, __u32);
-	__type(value, __u64);
-} pk_gate_new SEC(".maps");
 
 /* By service. Sized like lb_services. */
 struct {

@@ -169,8 +169,9 @@ static void big_gue(void)
 static void big_with_a_tag(void)
 {
 	struct seg in = { .src = CLIENT, .dst = SERVICE, .sport = 40000, .dport = 80, .payload = 1460, .vlan = 0x2005 };
-	struct seg told = { .src = SERVICE, .dst = CLIENT, .proto = IPPROTO_ICMP, .icmp_rest = 1480, .l2_src = OWN,
-			    .vlan = 0x2005 };
+	struct seg told = {
+		.src = SERVICE, .dst = CLIENT, .proto = IPPROTO_ICMP, .icmp_rest = 1480, .l2_src = OWN, .vlan = 0x2005
+	};
 	struct pkt quote = {};
 
 	fx_backends_family(4);
@@ -186,8 +187,15 @@ static void big_with_a_tag(void)
 
 static struct seg fragment(uint16_t at, uint32_t id)
 {
-	return (struct seg){ .src = CLIENT, .dst = SERVICE, .sport = 40000, .dport = 53, .proto = IPPROTO_UDP,
-			     .payload = 1800, .frag_at = at, .frag_len = 800, .frag_id = id };
+	return (struct seg){ .src = CLIENT,
+			     .dst = SERVICE,
+			     .sport = 40000,
+			     .dport = 53,
+			     .proto = IPPROTO_UDP,
+			     .payload = 1800,
+			     .frag_at = at,
+			     .frag_len = 800,
+			     .frag_id = id };
 }
 
 static void fragments_follow_the_first(void)
@@ -279,8 +287,13 @@ static void vlan_hop(uint16_t vlan)
 	struct pk_far far;
 
 	assert_int_equal(bpf_map_lookup_elem(fx_map("pk_far"), &id, &far), 0);
-	far.hop = (struct pk_hop){ .dmac = { 2, 0, 0, 0, 0, 0x11 }, .smac = { 2, 0, 0, 0, 0, 1 }, .ifindex = fx.ifindex,
-				   .phys = fx.ifindex, .tick = fx_now(), .mtu = 1500, .vlan = vlan };
+	far.hop = (struct pk_hop){ .dmac = { 2, 0, 0, 0, 0, 0x11 },
+				   .smac = { 2, 0, 0, 0, 0, 1 },
+				   .ifindex = fx.ifindex,
+				   .phys = fx.ifindex,
+				   .tick = fx_now(),
+				   .mtu = 1500,
+				   .vlan = vlan };
 	assert_int_equal(bpf_map_update_elem(fx_map("pk_far"), &id, &far, BPF_ANY), 0);
 }
 
@@ -288,14 +301,18 @@ static void vlan_tags(void)
 {
 	static const uint16_t ways[][3] = {
 		/* tag of the frame, of the way out, and what it becomes: priority is kept */
-		{ 0x2005, 0x0005, 0x2005 }, { 0x2005, 0x0006, 0x2006 }, { 0, 6, 6 }, { 0x4007, 0, 0 },
+		{ 0x2005, 0x0005, 0x2005 },
+		{ 0x2005, 0x0006, 0x2006 },
+		{ 0, 6, 6 },
+		{ 0x4007, 0, 0 },
 	};
 	static const enum lb_forward forwards[] = { LB_FORWARD_NAT, LB_FORWARD_DSR, LB_FORWARD_IPIP, LB_FORWARD_GUE };
 
 	for (size_t f = 0; f < ARRAY_SIZE(forwards); f++)
 		for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
-			struct outer o = { .src = OWN, .dst = BACKEND1, .family = fx.family,
-					   .gue = forwards[f] == LB_FORWARD_GUE };
+			struct outer o = {
+				.src = OWN, .dst = BACKEND1, .family = fx.family, .gue = forwards[f] == LB_FORWARD_GUE
+			};
 			bool tunnel = forwards[f] == LB_FORWARD_IPIP || forwards[f] == LB_FORWARD_GUE;
 			struct seg in = syn, out = syn;
 			struct pkt got = {};
