@@ -24,17 +24,16 @@
 struct cn_search {
 	__u32 ring, n, start;
 	__u32 families;
-	__u64 now_ns;
 	__u32 found;   /* LB_NONE: none yet */
 	__u32 avoided; /* the first one that would do, had it not just refused */
-	__u32 pad;
 };
 
-static __always_inline bool cn_is_avoided(__u32 backend, __u64 now_ns)
+static __always_inline bool cn_is_avoided(__u32 backend)
 {
 	struct lb_load *load = lb_load_get(backend);
+	__u64 until_ns = load ? *(volatile __u64 *)&load->avoid_until_ns : 0;
 
-	return load && *(volatile __u64 *)&load->avoid_until_ns > now_ns;
+	return until_ns && until_ns > bpf_ktime_get_coarse_ns();
 }
 
 /* Looks at the i-th entry from the start. Returns 1 when the search is over. */
@@ -55,7 +54,7 @@ static __noinline long cn_search_step(__u32 i, struct cn_search *s)
 	b = lb_backend_get(id);
 	if (!b || id == LB_NONE || !(s->families & (b->flags & LB_BACKEND_V4 ? CN_V4 : CN_V6)))
 		return 0;
-	if (!cn_is_avoided(id, s->now_ns)) {
+	if (!cn_is_avoided(id)) {
 		s->found = id;
 		return 1;
 	}
@@ -78,7 +77,6 @@ static __always_inline __u32 cn_search(const struct lb_plan *plan, __u32 start, 
 		.n = plan->n,
 		.start = start,
 		.families = families,
-		.now_ns = bpf_ktime_get_coarse_ns(),
 	};
 
 	if (!cn_search_step(0, &s))

@@ -19,6 +19,14 @@ struct sock___cn {
 	int sk_err;
 } __attribute__((preserve_access_index));
 
+struct inet_sock___cn {
+	__be16 inet_sport;
+} __attribute__((preserve_access_index));
+
+struct tcp_sock___cn {
+	__u32 total_retrans;
+} __attribute__((preserve_access_index));
+
 static __always_inline struct lb_event *cn_event_new(enum lb_event_kind kind, __u32 service, __u32 backend, __u8 proto)
 {
 	struct lb_event *e = bpf_ringbuf_reserve(&lb_events, sizeof(*e), 0);
@@ -52,15 +60,17 @@ static __always_inline void cn_event_call(enum lb_event_kind kind, __u32 service
 	bpf_ringbuf_submit(e, 0);
 }
 
-static __always_inline void cn_uncount(struct cn_sock *st)
+/* Takes a connection out of the count; false: somebody has already. */
+static __always_inline bool cn_uncount(struct cn_sock *st)
 {
 	struct lb_load *load;
 
 	if (__sync_val_compare_and_swap(&st->counted, 1, 0) != 1)
-		return;
+		return false;
 	load = lb_load_get(st->backend);
 	if (load)
 		__sync_fetch_and_add(&load->conns, (__u64)-1);
+	return true;
 }
 
 /* The socket is connected to no service any more. */
@@ -70,23 +80,22 @@ static __always_inline void cn_forget(struct cn_sock *st)
 	st->backend = LB_NONE;
 }
 
-static __always_inline void cn_client(struct bpf_sock_ops *ctx, struct lb_addr *ret)
+static __always_inline void cn_client(struct sock *sk, struct lb_event *e)
 {
-	if (ctx->family == AF_INET) {
-		ret->v6[2] = bpf_htonl(0xffff);
-		ret->v6[3] = ctx->local_ip4;
-		/* Or the compiler makes one load of both ends, through a pointer that the verifier refuses. */
-		barrier();
+	struct inet_sock___cn *inet = (struct inet_sock___cn *)sk;
+
+	/* The port in skc_num has been given back by now. */
+	e->client_port = BPF_CORE_READ(inet, inet_sport);
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
+		bpf_core_read(&e->client, sizeof(e->client), &sk->__sk_common.skc_v6_rcv_saddr);
 	} else {
-		ret->v6[0] = ctx->local_ip6[0];
-		ret->v6[1] = ctx->local_ip6[1];
-		ret->v6[2] = ctx->local_ip6[2];
-		ret->v6[3] = ctx->local_ip6[3];
+		e->client.v6[2] = bpf_htonl(0xffff);
+		e->client.v6[3] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
 	}
 }
 
 /* A connect() that came to nothing: the backend is avoided for a while, and the health check told. */
-static __always_inline void cn_failed(struct cn_sock *st, struct bpf_sock_ops *ctx, enum lb_event_kind kind)
+static __always_inline void cn_failed(struct cn_sock *st, struct sock *sk, enum lb_event_kind kind)
 {
 	struct lb_plan *plan = lb_plan_get(st->service);
 	struct lb_load *load = lb_load_get(st->backend);
@@ -102,8 +111,7 @@ static __always_inline void cn_failed(struct cn_sock *st, struct bpf_sock_ops *c
 	e = cn_event_new(kind, st->service, st->backend, IPPROTO_TCP);
 	if (!e)
 		return;
-	e->client_port = bpf_htons((__u16)ctx->local_port);
-	cn_client(ctx, &e->client);
+	cn_client(sk, e);
 	bpf_ringbuf_submit(e, 0);
 }
 
@@ -111,33 +119,28 @@ static __always_inline void cn_failed(struct cn_sock *st, struct bpf_sock_ops *c
  * Why a connection never came about, by sk_err, which is set before the state changes. A program that gives up on its
  * own leaves no error; it is the backend's fault if not even the second SYN was answered.
  */
-static __always_inline void cn_judge(struct cn_sock *st, struct bpf_sock_ops *ctx, struct bpf_sock *skc)
+static __always_inline void cn_judge(struct cn_sock *st, struct sock *sk)
 {
-	struct sock___cn *sk = (struct sock___cn *)bpf_skc_to_tcp_sock(skc);
-	int error = 0;
+	struct tcp_sock___cn *tp = (struct tcp_sock___cn *)sk;
+	struct sock___cn *skc = (struct sock___cn *)sk;
+	int error = BPF_CORE_READ(skc, sk_err);
 
-	if (!sk)
-		return;
-	bpf_core_read(&error, sizeof(error), &sk->sk_err);
 	if (error == ECONNREFUSED)
-		cn_failed(st, ctx, LB_EVENT_REFUSED);
+		cn_failed(st, sk, LB_EVENT_REFUSED);
 	else if (error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
-		 (error == 0 && ctx->total_retrans > 0))
-		cn_failed(st, ctx, LB_EVENT_TIMED_OUT);
+		 (error == 0 && BPF_CORE_READ(tp, total_retrans) > 0))
+		cn_failed(st, sk, LB_EVENT_TIMED_OUT);
 }
 
 /* TCP's end, whatever it was: refused, reset, closed, dissolved. Under the socket's lock. */
-static __always_inline void cn_state_change(struct bpf_sock_ops *ctx)
+static __always_inline void cn_end(struct sock *sk, int was)
 {
-	struct bpf_sock *sk = ctx->sk;
-	struct cn_sock *st;
+	struct cn_sock *st = bpf_sk_storage_get(&cn_sk, sk, NULL, 0);
 
-	if (ctx->args[1] != BPF_TCP_CLOSE || !sk)
-		return;
-	st = bpf_sk_storage_get(&cn_sk, sk, NULL, 0);
 	if (!st || st->backend == LB_NONE)
 		return;
-	if (ctx->args[0] == BPF_TCP_SYN_SENT)
-		cn_judge(st, ctx, sk);
-	cn_forget(st);
+	/* Whoever counts it down judges: while one program takes over from another, both are called. */
+	if (cn_uncount(st) && was == BPF_TCP_SYN_SENT)
+		cn_judge(st, sk);
+	st->backend = LB_NONE;
 }

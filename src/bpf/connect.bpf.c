@@ -7,7 +7,7 @@
  *   cn_sendmsg4,6    datagrams that bring their address along
  *   cn_recvmsg4,6    answers to those seem to come from the service
  *   cn_peer4,6       getpeername(2) says the service
- *   cn_sockops       sees connections fail and end
+ *   cn_state         sees connections fail and end
  *   cn_release       sees sockets closed, by whomever and however
  *
  * What must stay true: an address that is no service costs one look-up and nothing else; each connection is counted
@@ -460,33 +460,30 @@ int cn_peer6(struct bpf_sock_addr *ctx)
 	return CN_GO;
 }
 
-/* The last descriptor is gone. Without the socket's lock; a connection may end at the same time. */
+/*
+ * The last descriptor is gone. Without the socket's lock; a connection may end at the same time. One that never came
+ * about ends next, and is left to cn_state(), which asks why.
+ */
 SEC("cgroup/sock_release")
 int cn_release(struct bpf_sock *ctx)
 {
 	struct cn_sock *st = bpf_sk_storage_get(&cn_sk, ctx, NULL, 0);
 
-	if (st)
+	if (st && ctx->state != BPF_TCP_SYN_SENT)
 		cn_uncount(st);
 	return CN_GO;
 }
 
-/* Always returns 1 and never writes reply: other programs of the hierarchy have their say. */
-SEC("sockops")
-int cn_sockops(struct bpf_sock_ops *ctx)
+/*
+ * Sees connections fail and end, on the whole machine: one look at each change of state. A sock_ops program would be
+ * called several times for each connection, those of no service too, which costs more than all the others together.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int cn_state(__u64 *ctx)
 {
-	struct bpf_sock *sk = ctx->sk;
-	struct cn_sock *st;
+	struct sock *sk = (struct sock *)ctx[0];
 
-	switch (ctx->op) {
-	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		st = sk ? bpf_sk_storage_get(&cn_sk, sk, NULL, 0) : NULL;
-		if (st && st->backend != LB_NONE)
-			bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
-		break;
-	case BPF_SOCK_OPS_STATE_CB:
-		cn_state_change(ctx);
-		break;
-	}
-	return 1;
+	if ((int)ctx[2] == BPF_TCP_CLOSE && sk)
+		cn_end(sk, (int)ctx[1]);
+	return 0;
 }

@@ -2,6 +2,9 @@
 /*
  * The programs on their cgroups. Each attachment is a link, pinned under the program's name and the cgroup's id, which
  * the kernel never gives twice. What is attached at any time is what is pinned: nothing is kept in memory.
+ *
+ * cn_state is attached to a tracepoint, once, and such a link cannot change its program: the new one is attached beside
+ * the old one, which does no harm, and takes the place of its pin when everything else is done.
  */
 #include "hook/connect.h"
 
@@ -32,8 +35,11 @@ struct connect {
  */
 static const char *const connect_progs[] = {
 	"cn_recvmsg4", "cn_recvmsg6", "cn_peer4",    "cn_peer6",    "cn_release",
-	"cn_sockops",  "cn_sendmsg4", "cn_sendmsg6", "cn_connect4", "cn_connect6",
+	"cn_sendmsg4", "cn_sendmsg6", "cn_connect4", "cn_connect6",
 };
+#define CONNECT_STATE "cn_state"
+#define CONNECT_STATE_NEXT "cn_state_next"
+
 static const char *const connect_maps[] = { "cn_sk", "cn_flows" };
 
 /* A cgroup that is to have the programs. */
@@ -164,6 +170,11 @@ static void connect_steps_done(struct connect_steps *s)
 		closep(&step->was);
 	}
 	free(s->v);
+}
+
+static void connect_own_pin(char pin[static CONNECT_PATH_MAX], const char *name)
+{
+	(void)snprintf(pin, CONNECT_PATH_MAX, "%s/%s", lb_pin_dir(), name);
 }
 
 static void connect_pin(char pin[static CONNECT_PATH_MAX], const char *name, uint64_t id)
@@ -302,7 +313,7 @@ static int connect_map_reuse(struct bpf_map *map, struct err *err)
 	_cleanup_close_ int fd = -1;
 	char pin[CONNECT_PATH_MAX];
 
-	(void)snprintf(pin, sizeof(pin), "%s/%s", lb_pin_dir(), bpf_map__name(map));
+	connect_own_pin(pin, bpf_map__name(map));
 	fd = bpf_obj_get(pin);
 	if (fd < 0 && errno == ENOENT)
 		return 0;
@@ -335,12 +346,51 @@ static int connect_load(struct connect *c, struct err *err)
 	for (size_t i = 0; i < ARRAY_SIZE(connect_maps); i++) {
 		char pin[CONNECT_PATH_MAX];
 
-		(void)snprintf(pin, sizeof(pin), "%s/%s", lb_pin_dir(), connect_maps[i]);
+		connect_own_pin(pin, connect_maps[i]);
 		map = bpf_object__find_map_by_name(c->skel->obj, connect_maps[i]);
 		if (!is_pinned[i] && bpf_obj_pin(bpf_map__fd(map), pin))
 			return err_set(err, -errno, "cannot pin '%s': %s", pin, strerror(errno));
 	}
 	return 0;
+}
+
+static int connect_attach_state(struct connect *c, struct err *err)
+{
+	_cleanup_close_ int link = bpf_raw_tracepoint_open(NULL, bpf_program__fd(c->skel->progs.cn_state));
+	char pin[CONNECT_PATH_MAX];
+
+	connect_own_pin(pin, CONNECT_STATE_NEXT);
+	if (link < 0)
+		return err_set(err, -errno, "cannot attach 'cn_state': %s", strerror(errno));
+	(void)unlink(pin); /* of a process that died here */
+	if (bpf_obj_pin(link, pin))
+		return err_set(err, -errno, "cannot pin '%s': %s", pin, strerror(errno));
+	return 0;
+}
+
+static int connect_keep_state(struct err *err)
+{
+	char next[CONNECT_PATH_MAX], pin[CONNECT_PATH_MAX];
+
+	connect_own_pin(next, CONNECT_STATE_NEXT);
+	connect_own_pin(pin, CONNECT_STATE);
+	return rename(next, pin) < 0 ? err_set(err, -errno, "cannot rename '%s': %s", next, strerror(errno)) : 0;
+}
+
+static int connect_attach(struct connect *c, const struct connect_opts *opts, struct err *err)
+{
+	char next[CONNECT_PATH_MAX];
+	int r;
+
+	r = connect_attach_state(c, err);
+	if (r < 0)
+		return r;
+	r = connect_set_cgroups(c, opts, err);
+	if (r >= 0)
+		return connect_keep_state(err);
+	connect_own_pin(next, CONNECT_STATE_NEXT);
+	(void)unlink(next);
+	return r;
 }
 
 int connect_open(struct lb *lb, const struct connect_opts *opts, struct connect **ret, struct err *err)
@@ -357,7 +407,7 @@ int connect_open(struct lb *lb, const struct connect_opts *opts, struct connect 
 	r = connect_load(c, err);
 	if (r < 0)
 		return r;
-	r = connect_set_cgroups(c, opts, err);
+	r = connect_attach(c, opts, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(c);
@@ -366,6 +416,7 @@ int connect_open(struct lb *lb, const struct connect_opts *opts, struct connect 
 
 int connect_detach(struct lb *lb, struct err *err)
 {
+	static const char *const own[] = { CONNECT_STATE, CONNECT_STATE_NEXT, "cn_sk", "cn_flows" };
 	struct connect_groups none = {};
 	char pin[CONNECT_PATH_MAX];
 	int r;
@@ -373,8 +424,8 @@ int connect_detach(struct lb *lb, struct err *err)
 	r = connect_prune(&none, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(connect_maps); i++) {
-		(void)snprintf(pin, sizeof(pin), "%s/%s", lb_pin_dir(), connect_maps[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
+		connect_own_pin(pin, own[i]);
 		if (unlink(pin) < 0 && errno != ENOENT)
 			return err_set(err, -errno, "cannot remove '%s': %s", pin, strerror(errno));
 	}
