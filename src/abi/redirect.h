@@ -99,10 +99,9 @@ struct rd_side {
 	__u32 group[_RD_WHAT_MAX];
 	__u32 net[_RD_WHAT_MAX];
 	__u32 user;
-	__u32 from_any; /* policy: entries that do not ask for the source */
-	__u32 to_any;
-	__u32 dns; /* redirect: entries with dns */
-	__u32 pad[6];
+	__u32 dns;	 /* redirect: entries with dns */
+	__u32 to_groups; /* policy: whether entries ask for the cgroup of the one that listens */
+	__u32 pad[7];
 };
 
 /* The one value of rd_ctl, mapped into the daemon. */
@@ -120,6 +119,7 @@ enum rd_role {
 	RD_CLIENT, /* its connection was redirected */
 	RD_PROXY,  /* a proxy's accepted socket */
 	RD_ASKER,  /* a datagram socket whose questions were redirected */
+	RD_ASKED,  /* its connection went straight on, while there were policies */
 };
 
 /* What is known of a socket: the value of the socket-local storage rd_sk. */
@@ -162,6 +162,20 @@ struct rd_own_key {
 	__u32 pad;
 };
 
+/* A record that the iterator rd_walk writes for each live connection that policy denies now. */
+struct rd_denied {
+	__u64 cookie;
+	__u64 entry; /* its place in the configuration */
+	__u32 flags; /* of the entry: enum rd_entry_flag */
+	__u32 netns;
+	__u32 local_addr[4]; /* network order; IPv4 in the first word */
+	__u32 remote_addr[4];
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 family;
+	__u16 pad;
+};
+
 #define RD_STAT_LIST(X)                                                                                    \
 	X(REDIRECTED, "redirected", "connections handed to a proxy")                                       \
 	X(TAKEN, "taken", "connections of which the proxy was told the destination")                       \
@@ -174,6 +188,7 @@ struct rd_own_key {
 	X(INBOUND, "inbound", "connections from outside handed to a proxy")                                \
 	X(ALLOWED, "allowed", "connections and datagrams that a policy entry allowed")                     \
 	X(DENIED, "denied", "connections and datagrams that a policy entry denied")                        \
+	X(CLOSED, "closed", "live connections that a change of policy closed")                             \
 	X(EVENT_LOST, "event-lost", "events that found no room in the ring")
 
 enum rd_stat {
@@ -214,4 +229,5 @@ _Static_assert(sizeof(struct rd_ctl) == 32 + RD_SIDES * 64, "value without holes
 _Static_assert(sizeof(struct rd_sock) == 56, "value without holes");
 _Static_assert(sizeof(struct rd_key) == 16, "key without holes");
 _Static_assert(sizeof(struct rd_pend) == 32, "value without holes");
+_Static_assert(sizeof(struct rd_denied) == 64, "record without holes");
 _Static_assert(sizeof(struct rd_event) == 72, "record without holes");

@@ -39,7 +39,7 @@ struct bpf_sockopt_kern {
 /* What is asked: a connection or a datagram on its way to be made. */
 struct rd_ask {
 	struct lb_addr addr; /* what the program asked for */
-	struct lb_addr from; /* its own, as far as it is known; zero otherwise */
+	struct lb_addr from; /* its own, if it is bound to one; zero otherwise */
 	struct sock *sk;     /* address of the kernel's own; read by probe_read alone */
 	__u64 cgroup;	     /* id of the socket's */
 	__u32 uid;

@@ -12,6 +12,20 @@
 #define EPERM 1
 #define ECONNREFUSED 111
 
+/* The address that the socket is bound to. */
+static __always_inline void rd_ask_from(struct rd_ask *ask)
+{
+	struct sock *sk = ask->sk;
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
+		BPF_CORE_READ_INTO(&ask->from, sk, __sk_common.skc_v6_rcv_saddr);
+		return;
+	}
+	ask->from.v6[3] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+	if (ask->from.v6[3])
+		ask->from.v6[2] = bpf_htonl(0xffff);
+}
+
 /* A context as it came, in one form for both families. */
 static __always_inline void rd_ask_fill(struct bpf_sock_addr *ctx, bool v6, struct rd_ask *ask)
 {
@@ -45,19 +59,11 @@ static __always_inline void rd_write(struct bpf_sock_addr *ctx, bool v6, const s
 	ctx->user_port = port;
 }
 
-/* Who is to be asked, and by whom: kept in one struct, for the compiler keeps it in registers. */
-struct rd_found {
-	bool found;
-	__u64 cgroup; /* of the one that listens */
-};
-
-/* Does anybody listen there, in the network namespace of the socket? TCP's answer, or UDP's. */
-static __always_inline struct rd_found rd_listens(struct bpf_sock_addr *ctx, const struct lb_addr *a, __be16 port,
+/* Who listens there, in the network namespace of the socket; to be released. */
+static __always_inline struct bpf_sock *rd_lookup(struct bpf_sock_addr *ctx, const struct lb_addr *a, __be16 port,
 						  bool tcp)
 {
 	struct bpf_sock_tuple t = {};
-	struct rd_found r = {};
-	struct bpf_sock *sk;
 	__u32 size;
 
 	if (rd_is_v4(a)) {
@@ -73,9 +79,21 @@ static __always_inline struct rd_found rd_listens(struct bpf_sock_addr *ctx, con
 		size = sizeof(t.ipv6);
 	}
 	if (tcp)
-		sk = bpf_sk_lookup_tcp(ctx, &t, size, BPF_F_CURRENT_NETNS, 0);
-	else
-		sk = bpf_sk_lookup_udp(ctx, &t, size, BPF_F_CURRENT_NETNS, 0);
+		return bpf_sk_lookup_tcp(ctx, &t, size, BPF_F_CURRENT_NETNS, 0);
+	return bpf_sk_lookup_udp(ctx, &t, size, BPF_F_CURRENT_NETNS, 0);
+}
+
+struct rd_found {
+	bool found;
+	__u64 cgroup; /* TCP: of the one that listens */
+};
+
+static __always_inline struct rd_found rd_listens(struct bpf_sock_addr *ctx, const struct lb_addr *a, __be16 port,
+						  bool tcp)
+{
+	struct bpf_sock *sk = rd_lookup(ctx, a, port, tcp);
+	struct rd_found r = {};
+
 	if (!sk)
 		return r;
 	r.found = true;

@@ -2,25 +2,31 @@
 /*
  * Redirect: connections of a cgroup go to a local proxy, which is told by SO_ORIGINAL_DST where they wanted to go, and
  * questions of DNS go to a local resolver. No packet is rewritten, and nothing is kept but by the sockets themselves.
+ * Policy is asked first, about what the program named.
  *
- *   rd_connect4,6      chooses the proxy when the program calls connect()        rd_class.bpf.h, rd_way.bpf.h
+ *   rd_connect4,6      asks policy, and chooses the proxy, at connect()          rd_policy.bpf.h, rd_way.bpf.h
  *   rd_sockops         carries the destination to the proxy's accepted socket    rd_pair.bpf.h
  *   rd_getsockopt      tells the proxy
  *   rd_getpeer4,6      tells the client that it is where it wanted to go
  *   rd_sendmsg4,6 and rd_recvmsg4,6   DNS on sockets that are not connected
+ *   rd_walk            finds the live connections that a change of policy denies
  */
 #include "bpf/rd_pair.bpf.h"
-#include "bpf/rd_way.bpf.h"
+#include "bpf/rd_policy.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* The socket is used for something else now. */
-static __always_inline int rd_straight(struct bpf_sock *sk)
+/* The socket is used for something else now. Where there are policies, they may ask one day for what. */
+static __always_inline int rd_straight(const struct rd_ctl *ctl, const struct rd_ask *ask, struct bpf_sock *sk)
 {
-	struct rd_sock *st = bpf_sk_storage_get(&rd_sk, sk, NULL, 0);
+	bool wanted = ask->proto == IPPROTO_TCP && rd_policy_is_on(ctl);
+	struct rd_sock *st = bpf_sk_storage_get(&rd_sk, sk, NULL, wanted ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 
-	if (st)
-		st->role = RD_NOBODY;
+	if (!st)
+		return 1;
+	st->role = wanted ? RD_ASKED : RD_NOBODY;
+	st->asked = ask->addr;
+	st->asked_port = bpf_htons(ask->port);
 	return 1;
 }
 
@@ -38,7 +44,7 @@ static __always_inline int rd_fail(const struct rd_ctl *ctl, const struct rd_ask
 
 	rd_count(open ? RD_STAT_STRAIGHT : RD_STAT_REFUSED);
 	rd_event(ctl, ask, open ? RD_EVENT_STRAIGHT : RD_EVENT_REFUSED, entry);
-	return open ? rd_straight(sk) : rd_refuse(ECONNREFUSED);
+	return open ? rd_straight(ctl, ask, sk) : rd_refuse(ECONNREFUSED);
 }
 
 /* Sends the connection, or the datagrams, of a socket elsewhere. */
@@ -57,10 +63,10 @@ static __always_inline int rd_redirect(struct bpf_sock_addr *ctx, const struct r
 		return 1;
 	entry = rd_redirect_match(ctl, ask, !tcp, &index);
 	if (!entry)
-		return rd_straight(sk);
+		return rd_straight(ctl, ask, sk);
 	port = tcp ? entry->port : entry->dns_port;
 	if (rd_same(&ask->addr, tcp ? &entry->to : &entry->dns) && bpf_htons(ask->port) == port)
-		return rd_straight(sk);
+		return rd_straight(ctl, ask, sk);
 	rd_hit(index);
 	way = rd_way(ctx, ask, entry, v6, tcp, mapped, &to);
 	if (way == RD_WAY_NONE)
@@ -69,7 +75,7 @@ static __always_inline int rd_redirect(struct bpf_sock_addr *ctx, const struct r
 		rd_count(RD_STAT_OWN);
 		if (!(__sync_fetch_and_or(&entry->flags, RD_TOLD) & RD_TOLD))
 			rd_event(ctl, ask, RD_EVENT_OWN, entry);
-		return rd_straight(sk);
+		return rd_straight(ctl, ask, sk);
 	}
 	st = bpf_sk_storage_get(&rd_sk, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st) {
@@ -94,20 +100,21 @@ static __always_inline int rd_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct rd_ctl *ctl = rd_ctl_get();
 	struct rd_ask ask = {};
+	bool tcp;
 
 	if (!ctl || !ctx->sk)
 		return 1;
-	if (ctx->type == SOCK_STREAM && (ctx->protocol == IPPROTO_TCP || ctx->protocol == IPPROTO_MPTCP)) {
-		rd_ask_fill(ctx, v6, &ask);
+	tcp = ctx->type == SOCK_STREAM && (ctx->protocol == IPPROTO_TCP || ctx->protocol == IPPROTO_MPTCP);
+	if (!tcp && !(ctx->type == SOCK_DGRAM && ctx->protocol == IPPROTO_UDP))
+		return 1;
+	rd_ask_fill(ctx, v6, &ask);
+	if (rd_policy_denies(ctx, ctl, &ask))
+		return rd_refuse(EPERM);
+	if (tcp)
 		return rd_redirect(ctx, ctl, &ask, v6, true, true);
-	}
-	if (ctx->type == SOCK_DGRAM && ctx->protocol == IPPROTO_UDP) {
-		rd_ask_fill(ctx, v6, &ask);
-		if (ask.port == DNS_PORT)
-			return rd_redirect(ctx, ctl, &ask, v6, false, true);
-		return rd_straight(ctx->sk);
-	}
-	return 1;
+	if (ask.port == DNS_PORT)
+		return rd_redirect(ctx, ctl, &ask, v6, false, true);
+	return rd_straight(ctl, &ask, ctx->sk);
 }
 
 SEC("cgroup/connect4")
@@ -128,9 +135,13 @@ static __always_inline int rd_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	struct rd_ctl *ctl = rd_ctl_get();
 	struct rd_ask ask = {};
 
-	if (!ctl || !ctx->sk || bpf_ntohs(ctx->user_port) != DNS_PORT)
+	if (!ctl || !ctx->sk || (bpf_ntohs(ctx->user_port) != DNS_PORT && !rd_policy_is_on(ctl)))
 		return 1;
 	rd_ask_fill(ctx, v6, &ask);
+	if (rd_policy_denies(ctx, ctl, &ask))
+		return rd_refuse(EPERM);
+	if (ask.port != DNS_PORT)
+		return 1;
 	return rd_redirect(ctx, ctl, &ask, v6, false, false);
 }
 
@@ -282,4 +293,56 @@ int rd_getsockopt(struct bpf_sockopt *ctx)
 	else
 		rd_answer6(ctx, st);
 	return 1;
+}
+
+/* A socket's addresses, for sock_diag. */
+static __always_inline void rd_sock_addrs(struct sock *sk, struct rd_denied *d)
+{
+	d->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	d->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	d->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	d->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (d->family == AF_INET6) {
+		BPF_CORE_READ_INTO(&d->local_addr, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&d->remote_addr, sk, __sk_common.skc_v6_daddr);
+		return;
+	}
+	d->local_addr[0] = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+	d->remote_addr[0] = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+}
+
+/*
+ * After a change of policy: each live connection of which it is known what its program asked for, and which would be
+ * denied now. User space closes it, or tells the accelerator.
+ */
+SEC("iter/bpf_sk_storage_map")
+int rd_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct rd_sock *st = ctx->value;
+	struct rd_ctl *ctl = rd_ctl_get();
+	struct rd_denied d = {};
+	struct rd_ask ask = {};
+	const struct rd_side *s;
+	struct sock *sk = ctx->sk;
+	struct rd_verdict v;
+	__u32 side;
+
+	if (!ctl || !sk || !st || (st->role != RD_CLIENT && st->role != RD_ASKED))
+		return 0;
+	s = rd_side_of(ctl, RD_POLICY, &side);
+	if (!s || BPF_CORE_READ(sk, __sk_common.skc_state) == BPF_TCP_CLOSE)
+		return 0;
+	ask.sk = (struct sock *)(__u64)sk;
+	ask.addr = st->asked;
+	ask.port = bpf_ntohs(st->asked_port);
+	rd_sock_addrs(sk, &d);
+	rd_ask_from(&ask);
+	v = rd_policy_match(s, side, &ask, 0);
+	if (!v.entry || !(v.entry->flags & RD_DENY))
+		return 0;
+	d.cookie = bpf_get_socket_cookie(sk);
+	d.entry = v.entry->id;
+	d.flags = v.entry->flags;
+	bpf_seq_write(ctx->meta->seq, &d, sizeof(d));
+	return 0;
 }

@@ -133,7 +133,7 @@ static int events_open(struct redirect *r, struct err *err)
 	return e < 0 ? err_set(err, e, "cannot watch for events: %s", strerror(-e)) : 0;
 }
 
-int redirect_open(const char *dir, struct redirect **ret, struct err *err)
+int redirect_open(const struct redirect_opts *opts, struct redirect **ret, struct err *err)
 {
 	_cleanup_(redirect_closep) struct redirect *r = new0(struct redirect);
 	int e;
@@ -141,8 +141,9 @@ int redirect_open(const char *dir, struct redirect **ret, struct err *err)
 	if (!r)
 		return err_set(err, -ENOMEM, "out of memory");
 	r->epoll = r->inotify = -1;
-	r->dir = dir ? strdup(dir) : NULL;
-	if (dir && !r->dir)
+	r->dir = opts->dir ? strdup(opts->dir) : NULL;
+	r->root = strdup(opts->cgroup ? opts->cgroup : "/");
+	if ((opts->dir && !r->dir) || !r->root)
 		return err_set(err, -ENOMEM, "out of memory");
 	e = redirect_load(r, err);
 	if (e >= 0)
@@ -199,7 +200,7 @@ static int apply_once(struct redirect *r, const struct config *c, struct err *er
 	struct rd_groups groups = {}, old = r->groups;
 	int e;
 
-	e = rd_groups_find(c, &groups, err);
+	e = rd_groups_find(c, r->root, &groups, err);
 	if (e >= 0)
 		e = rd_compile_redirects(c, &groups, &redirects, err);
 	if (e >= 0)
@@ -228,6 +229,9 @@ static int apply_once(struct redirect *r, const struct config *c, struct err *er
 			(void)apply_once(r, old_config, NULL);
 		return e;
 	}
+	e = r->live[RD_POLICY] ? rd_live_check(r) : 0;
+	if (e < 0)
+		log_warn("cannot look at the connections that are open: %s", strerror(-e));
 	e = watch_again(r);
 	if (e < 0)
 		log_warn("cannot watch for cgroups that come and go: %s", strerror(-e));
@@ -240,7 +244,7 @@ static int apply_once(struct redirect *r, const struct config *c, struct err *er
 static int groups_changed(const struct redirect *r, struct err *err)
 {
 	struct rd_groups now = {};
-	int e = rd_groups_find(r->config, &now, err);
+	int e = rd_groups_find(r->config, r->root, &now, err);
 	bool changed;
 
 	if (e < 0)
@@ -316,6 +320,12 @@ void redirect_on_event(struct redirect *r, redirect_event_fn fn, void *data)
 	r->on_event_data = data;
 }
 
+void redirect_on_evict(struct redirect *r, redirect_evict_fn fn, void *data)
+{
+	r->on_evict = fn;
+	r->on_evict_data = data;
+}
+
 void redirect_trace(struct redirect *r, bool on)
 {
 	__atomic_store_n(&r->ctl->trace, on, __ATOMIC_RELAXED);
@@ -335,6 +345,7 @@ int redirect_stats(const struct redirect *r, uint64_t ret[_RD_STAT_MAX])
 		for (int cpu = 0; cpu < n_cpus; cpu++)
 			ret[i] += v[cpu];
 	}
+	ret[RD_STAT_CLOSED] += r->closed;
 	return 0;
 }
 
@@ -369,6 +380,7 @@ struct redirect *redirect_close(struct redirect *r)
 	if (!r)
 		return NULL;
 	rd_links_done(r);
+	(void)bpf_link__destroy(r->walk);
 	for (int i = 0; i < _RD_TABLE_MAX; i++)
 		(void)rd_compiled_free(r->live[i]);
 	rd_groups_done(&r->groups);
@@ -379,6 +391,7 @@ struct redirect *redirect_close(struct redirect *r)
 		(void)munmap(r->ctl, (size_t)sysconf(_SC_PAGESIZE));
 	redirect_skel__destroy(r->skel);
 	free(r->dir);
+	free(r->root);
 	free(r);
 	return NULL;
 }

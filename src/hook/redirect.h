@@ -18,11 +18,16 @@
 
 struct redirect;
 
+struct redirect_opts {
+	const char *dir;    /* of pins; NULL: nothing is pinned, and all ends with the process */
+	const char *cgroup; /* what "everywhere" is; NULL: the root of the cgroup v2 tree */
+};
+
 /*
- * Loads the programs on the maps pinned in dir, or makes them; pinned links are switched to the new programs, each in
- * one step, and entries go on deciding. dir NULL: nothing is pinned, and all ends with the process.
+ * Loads the programs on the maps that are pinned, or makes them; pinned links are switched to the new programs, each in
+ * one step, and entries go on deciding.
  */
-int redirect_open(const char *dir, struct redirect **ret, struct err *err);
+int redirect_open(const struct redirect_opts *opts, struct redirect **ret, struct err *err);
 
 /*
  * From here on c decides: its redirects, identities and policies; for every connection either the old or the new ones.
@@ -39,6 +44,13 @@ int redirect_dispatch(struct redirect *r);
 typedef void (*redirect_event_fn)(const struct rd_event *event, void *data);
 void redirect_on_event(struct redirect *r, redirect_event_fn fn, void *data);
 void redirect_trace(struct redirect *r, bool on);
+
+/*
+ * A live connection that a change of policy denies, by an entry with on-change: leave; cookie is its client's. What is
+ * joined is to go back to TCP.
+ */
+typedef void (*redirect_evict_fn)(uint64_t cookie, void *data);
+void redirect_on_evict(struct redirect *r, redirect_evict_fn fn, void *data);
 
 int redirect_stats(const struct redirect *r, uint64_t ret[_RD_STAT_MAX]);
 

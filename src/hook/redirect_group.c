@@ -101,11 +101,11 @@ bool rd_is_identity(const struct config *c, const char *name, const struct confi
 	return false;
 }
 
-int rd_groups_find(const struct config *c, struct rd_groups *ret, struct err *err)
+int rd_groups_find(const struct config *c, const char *root, struct rd_groups *ret, struct err *err)
 {
 	const struct config_identity *id;
 	struct rd_groups g = {};
-	int r = group_add(&g, "/", err);
+	int r = group_add(&g, root, err);
 
 	for (size_t i = 0; r >= 0 && i < c->n_redirects; i++) {
 		if (!c->redirects[i].cgroup)

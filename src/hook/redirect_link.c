@@ -14,15 +14,16 @@
 
 /* Whose sockets a program has to see. */
 enum whose {
-	CLIENTS = 1 << 0,
+	CLIENTS = 1 << 0, /* of redirects */
 	PROXIES = 1 << 1,
+	ASKERS = 1 << 2, /* of whom policy is asked */
 };
 
 static const struct hook_point {
 	const char *name; /* of the program, without "rd_" */
 	enum bpf_attach_type type;
 	enum whose whose;
-	bool dns;
+	bool datagrams;
 } redirect_hooks[RD_HOOKS] = {
 	/* Those that answer come before those that ask. */
 	{ "getsockopt", BPF_CGROUP_GETSOCKOPT, PROXIES, false },
@@ -31,10 +32,10 @@ static const struct hook_point {
 	{ "getpeer6", BPF_CGROUP_INET6_GETPEERNAME, CLIENTS, false },
 	{ "recvmsg4", BPF_CGROUP_UDP4_RECVMSG, CLIENTS, true },
 	{ "recvmsg6", BPF_CGROUP_UDP6_RECVMSG, CLIENTS, true },
-	{ "connect4", BPF_CGROUP_INET4_CONNECT, CLIENTS, false },
-	{ "connect6", BPF_CGROUP_INET6_CONNECT, CLIENTS, false },
-	{ "sendmsg4", BPF_CGROUP_UDP4_SENDMSG, CLIENTS, true },
-	{ "sendmsg6", BPF_CGROUP_UDP6_SENDMSG, CLIENTS, true },
+	{ "connect4", BPF_CGROUP_INET4_CONNECT, CLIENTS | ASKERS, false },
+	{ "connect6", BPF_CGROUP_INET6_CONNECT, CLIENTS | ASKERS, false },
+	{ "sendmsg4", BPF_CGROUP_UDP4_SENDMSG, CLIENTS | ASKERS, true },
+	{ "sendmsg6", BPF_CGROUP_UDP6_SENDMSG, CLIENTS | ASKERS, true },
 };
 
 static int hook_prog_fd(const struct redirect *r, unsigned int hook)
@@ -126,13 +127,40 @@ static bool link_is_there(const struct redirect *r, unsigned int hook, uint64_t 
 	return false;
 }
 
+static bool names_group(const struct redirect *r, const struct config_strings *names, const struct rd_group *g)
+{
+	for (size_t i = 0; i < names->n; i++)
+		if (rd_groups_get(&r->groups, names->v[i]) == g)
+			return true;
+	return false;
+}
+
+/* Whose connections the policy may decide on: those of its cgroups, or everybody's. */
+static bool policy_asks(const struct redirect *r, const struct config_policy *p, const struct rd_group *g)
+{
+	const struct rd_group *everywhere = rd_groups_get(&r->groups, r->root);
+	const struct config_identity *id;
+
+	if (!p->from.n)
+		return g == everywhere;
+	for (size_t i = 0; i < p->from.n; i++) {
+		if (!rd_is_identity(r->config, p->from.v[i], &id))
+			continue;
+		if (names_group(r, &id->cgroups, g) || (id->cidrs.n && g == everywhere))
+			return true;
+	}
+	return names_group(r, &p->from, g);
+}
+
 /* What the sockets of this cgroup are to the entries. */
 static unsigned int group_whose(const struct redirect *r, const struct rd_group *g)
 {
+	const struct rd_group *everywhere = rd_groups_get(&r->groups, r->root);
 	const struct config *c = r->config;
-	bool is_root = !g->path[1];
-	unsigned int whose = c->n_policies && is_root ? CLIENTS : 0;
+	unsigned int whose = 0;
 
+	for (size_t i = 0; i < c->n_policies && !whose; i++)
+		whose = policy_asks(r, &c->policies[i], g) ? ASKERS : 0;
 	for (size_t i = 0; i < c->n_redirects; i++) {
 		const struct config_redirect *e = &c->redirects[i];
 
@@ -141,13 +169,14 @@ static unsigned int group_whose(const struct redirect *r, const struct rd_group 
 		if (rd_groups_get(&r->groups, e->cgroup) == g)
 			whose |= CLIENTS;
 		/* Where nobody says where the proxy is, it may be anywhere. */
-		if (e->proxy_cgroup ? rd_groups_get(&r->groups, e->proxy_cgroup) == g : is_root)
+		if (e->proxy_cgroup ? rd_groups_get(&r->groups, e->proxy_cgroup) == g : g == everywhere)
 			whose |= PROXIES;
 	}
 	return whose;
 }
 
-static bool wants_dns(const struct config *c)
+/* Datagrams that are sent without a connection. */
+static bool wants_datagrams(const struct config *c)
 {
 	for (size_t i = 0; i < c->n_redirects; i++)
 		if (c->redirects[i].dns_port)
@@ -160,7 +189,7 @@ static bool is_wanted(const struct redirect *r, unsigned int hook, const struct 
 {
 	const struct hook_point *p = &redirect_hooks[hook];
 
-	if (!g->id || !(group_whose(r, g) & p->whose) || (p->dns && !wants_dns(r->config)))
+	if (!g->id || !(group_whose(r, g) & p->whose) || (p->datagrams && !wants_datagrams(r->config)))
 		return false;
 	for (size_t i = 0; i < r->groups.n; i++) {
 		const struct rd_group *up = &r->groups.v[i];

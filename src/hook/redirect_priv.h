@@ -60,7 +60,8 @@ struct redirect {
 	struct rd_ctl *ctl; /* mmap of rd_ctl */
 	struct ring_buffer *ring;
 	int epoll, inotify;
-	char *dir; /* of pins; NULL: none */
+	char *dir;  /* of pins; NULL: none */
+	char *root; /* cgroup that stands for everywhere */
 	const struct config *config;
 	struct rd_groups groups;
 	struct rd_compiled *live[_RD_TABLE_MAX]; /* what the side in use holds; NULL: not known, or nothing */
@@ -68,10 +69,14 @@ struct redirect {
 	size_t n_links;
 	redirect_event_fn on_event;
 	void *on_event_data;
+	redirect_evict_fn on_evict;
+	void *on_evict_data;
+	struct bpf_link *walk;
+	uint64_t closed;
 };
 
-/* redirect_group.c: every cgroup that c names, once each, whether it exists or not. */
-int rd_groups_find(const struct config *c, struct rd_groups *ret, struct err *err);
+/* redirect_group.c: root, and every cgroup that c names, once each, whether it exists or not. */
+int rd_groups_find(const struct config *c, const char *root, struct rd_groups *ret, struct err *err);
 void rd_groups_done(struct rd_groups *g);
 /* By what is written in the configuration. NULL: it is not in there. */
 const struct rd_group *rd_groups_get(const struct rd_groups *g, const char *written);
@@ -81,7 +86,7 @@ unsigned int rd_group_depth(const struct rd_group *g);
 int rd_groups_watch(const struct rd_groups *g, int inotify);
 int rd_group_open(const struct rd_group *g, int *ret_fd, struct err *err);
 
-/* redirect_compile.c, policy.c: *ret NULL: there is nothing to decide. */
+/* redirect_compile.c, policy_compile.c: *ret NULL: there is nothing to decide. */
 int rd_compile_redirects(const struct config *c, const struct rd_groups *g, struct rd_compiled **ret, struct err *err);
 int rd_compile_policies(const struct config *c, const struct rd_groups *g, struct rd_compiled **ret, struct err *err);
 struct rd_compiled *rd_compiled_new(size_t n_entries);
@@ -97,6 +102,9 @@ bool rd_is_identity(const struct config *c, const char *name, const struct confi
 int rd_table_apply(struct redirect *r, enum rd_table table, struct rd_compiled *c, struct err *err);
 /* Removes what a side that is not in use holds. */
 int rd_table_clear(struct redirect *r, uint32_t side);
+
+/* redirect_live.c: live connections by the policies that are in force now. */
+int rd_live_check(struct redirect *r);
 
 /* redirect_link.c */
 int rd_links_take_over(struct redirect *r, struct err *err);

@@ -159,7 +159,7 @@ int rd_load(void **state)
 	rd.entries[0] = (struct config_redirect){ .cgroup = rd.app, .addr = rd_addr("127.0.0.1"), .port = rd.port };
 	rd.config.redirects = rd.entries;
 	rd.config.n_redirects = 1;
-	if (redirect_open(NULL, &rd.redirect, &err) < 0)
+	if (redirect_open(&(struct redirect_opts){ .cgroup = rd.top }, &rd.redirect, &err) < 0)
 		fail_msg("%s", err.text);
 	rd_apply();
 	return 0;

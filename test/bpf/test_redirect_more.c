@@ -8,6 +8,8 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "model/addr.h"
+
 #define MANY 200
 
 /* Each of many is told its own, in whatever order they come. */
@@ -281,6 +283,7 @@ static void test_many_cidrs(void **state)
 static void test_takeover(void **state)
 {
 	char dir[] = "/tmp/waggle-rd-XXXXXX";
+	struct redirect_opts opts = { .dir = dir, .cgroup = rd.top };
 	struct err err = {};
 
 	rd.redirect = redirect_close(rd.redirect);
@@ -288,7 +291,7 @@ static void test_takeover(void **state)
 	assert_non_null(mkdtemp(dir));
 	assert_int_equal(mount("bpf", dir, "bpf", 0, NULL), 0);
 	for (int i = 0; i < 3; i++) {
-		if (redirect_open(dir, &rd.redirect, &err) < 0)
+		if (redirect_open(&opts, &rd.redirect, &err) < 0)
 			fail_msg("%s", err.text);
 		if (i)
 			rd_expect_redirected("198.18.0.5", 80);
@@ -299,7 +302,7 @@ static void test_takeover(void **state)
 		rd_expect_redirected("198.18.0.5", 80);
 	}
 	/* Without redirects nothing stays attached. */
-	if (redirect_open(dir, &rd.redirect, &err) < 0)
+	if (redirect_open(&opts, &rd.redirect, &err) < 0)
 		fail_msg("%s", err.text);
 	rd.config.n_redirects = 0;
 	rd_apply();
@@ -307,6 +310,104 @@ static void test_takeover(void **state)
 	rd_expect_straight("198.18.0.5", 80);
 	assert_int_equal(umount2(dir, MNT_DETACH), 0);
 	assert_int_equal(rmdir(dir), 0);
+}
+
+/* A resolver that answers each question with what it was asked. */
+static int resolver(int family, uint16_t *port)
+{
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	struct sockaddr_in a4 = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	bool v4 = family == AF_INET;
+	socklen_t len = v4 ? sizeof(a4) : sizeof(a);
+	int fd;
+
+	a.sin6_port = a4.sin_port = htons(*port);
+	rd_enter(RD_PROXY_GROUP);
+	fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	rd_enter(RD_APP);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, v4 ? (void *)&a4 : (void *)&a, len), 0);
+	assert_int_equal(getsockname(fd, v4 ? (void *)&a4 : (void *)&a, &len), 0);
+	*port = ntohs(v4 ? a4.sin_port : a.sin6_port);
+	return fd;
+}
+
+static void answer(int fd)
+{
+	struct sockaddr_storage from = {};
+	socklen_t len = sizeof(from);
+	char buf[16];
+	ssize_t n;
+
+	fx_wait(fd, POLLIN);
+	n = recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len);
+	assert_true(n > 0);
+	assert_int_equal(sendto(fd, buf, (size_t)n, 0, (struct sockaddr *)&from, len), n);
+}
+
+static void ask(int fd, struct sockaddr_storage *to, socklen_t len, int resolver_fd)
+{
+	struct sockaddr_storage from = {};
+	socklen_t from_len = sizeof(from);
+	char buf[16];
+
+	assert_int_equal(sendto(fd, "who", 3, 0, (struct sockaddr *)to, len), 3);
+	answer(resolver_fd);
+	fx_wait(fd, POLLIN);
+	assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &from_len), 3);
+	assert_int_equal(from_len, len);
+	assert_memory_equal(&from, to, len);
+}
+
+/* Answers seem to come from the server that was asked, of whatever family, connected or not. */
+static void test_dns(void **state)
+{
+	static const char *const servers[] = { "198.18.0.53", "198.18.1.53", "2001:2::53" };
+	uint16_t port = 0;
+	int v4 = resolver(AF_INET, &port), v6 = resolver(AF_INET6, &port);
+
+	rd.entries[0].dns_addr = rd_addr("127.0.0.1");
+	rd.entries[0].dns_port = port;
+	rd_apply();
+	for (size_t i = 0; i < ARRAY_SIZE(servers); i++) {
+		bool is_v6 = strchr(servers[i], ':');
+		struct lb_addr a = rd_addr(servers[i]);
+		struct sockaddr_storage to = {}, peer = {};
+		socklen_t len = addr_to_sockaddr(&a, 53, &to), peer_len = sizeof(peer);
+		int fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+		ask(fd, &to, len, is_v6 ? v6 : v4);
+		ask(fd, &to, len, is_v6 ? v6 : v4);
+		assert_int_equal(connect(fd, (struct sockaddr *)&to, len), 0);
+		assert_int_equal(getpeername(fd, (struct sockaddr *)&peer, &peer_len), 0);
+		assert_memory_equal(&peer, &to, len);
+		assert_int_equal(send(fd, "who", 3, 0), 3);
+		answer(is_v6 ? v6 : v4);
+		fx_wait(fd, POLLIN);
+		(void)close(fd);
+	}
+	assert_int_equal(rd_stat(RD_STAT_DNS), 9);
+	/* Other ports are let alone, and so is the resolver's cgroup. */
+	{
+		struct lb_addr a = rd_addr("198.18.0.53");
+		struct sockaddr_storage to = {};
+		socklen_t len = addr_to_sockaddr(&a, 54, &to);
+		_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), other = -1;
+
+		assert_int_equal(sendto(fd, "who", 3, 0, (struct sockaddr *)&to, len), -1);
+		assert_int_equal(errno, ENETUNREACH);
+		len = addr_to_sockaddr(&a, 53, &to);
+		rd_enter(RD_PROXY_GROUP);
+		other = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		rd_enter(RD_APP);
+		assert_int_equal(sendto(other, "who", 3, 0, (struct sockaddr *)&to, len), -1);
+		assert_int_equal(errno, ENETUNREACH);
+		/* Nobody answers any more. */
+		(void)close(v4);
+		(void)close(v6);
+		assert_int_equal(sendto(fd, "who", 3, 0, (struct sockaddr *)&to, len), -1);
+		assert_int_equal(errno, ECONNREFUSED);
+	}
 }
 
 int main(void)
@@ -326,6 +427,7 @@ int main(void)
 		RD_TEST(test_bad_config),
 		RD_TEST(test_many_cidrs),
 		RD_TEST(test_takeover),
+		RD_TEST(test_dns),
 	};
 
 	return cmocka_run_group_tests(tests, rd_away, rd_home);
