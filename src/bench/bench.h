@@ -54,6 +54,7 @@ enum bench_target {
 	BENCH_NO_TARGET,
 	BENCH_RATIO_AT_LEAST, /* how many times as good as the first way */
 	BENCH_EXTRA_AT_MOST,  /* the difference to the first way, in the unit */
+	BENCH_AT_MOST,	      /* the figure itself, in the unit */
 };
 
 struct bench_row {
@@ -166,3 +167,9 @@ enum { ACCEL_PLAIN, ACCEL_UNIX, ACCEL_JOINED };
 int accel_rows(struct bench_run *run, struct err *err);
 int accel_sizes_rows(struct bench_run *run, struct err *err);
 void accel_done(struct bench_run *run);
+
+/* connect.c: what the connect hook costs. */
+extern const struct bench_way connect_ways[];
+#define CONNECT_WAYS 2
+int connect_rows(struct bench_run *run, struct err *err);
+void connect_done(struct bench_run *run);

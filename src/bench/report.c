@@ -45,6 +45,8 @@ static json_t *json_target(const struct bench_row *row)
 		return json_pack("{s:f}", "ratio_at_least", row->target_value);
 	case BENCH_EXTRA_AT_MOST:
 		return json_pack("{s:f}", "extra_at_most", row->target_value);
+	case BENCH_AT_MOST:
+		return json_pack("{s:f}", "at_most", row->target_value);
 	case BENCH_NO_TARGET:
 		break;
 	}

@@ -87,7 +87,10 @@ static void put_judgement(struct table *t, const struct bench_run *run, const st
 		table_cell(t, ">= %.2f", row->target_value);
 		break;
 	case BENCH_EXTRA_AT_MOST:
-		table_cell(t, "+%.0f of %.0f", row->ways_got[0].n ? bench_extra(run, row) : 0, row->target_value);
+		table_cell(t, "%+.3g of %.3g", row->ways_got[0].n ? bench_extra(run, row) : 0, row->target_value);
+		break;
+	case BENCH_AT_MOST:
+		table_cell(t, "<= %.3g", row->target_value);
 		break;
 	case BENCH_NO_TARGET:
 		table_cell(t, "-");
