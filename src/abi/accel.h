@@ -74,6 +74,7 @@ struct ac_exe {
 	X(FULL, "map-full", "the table of joined sockets is full")                                           \
 	X(BUSY, "busy", "another program already holds the socket in its own sockmap")                       \
 	X(OFF, "off", "waggle is leaving")                                                                   \
+	X(SMALL, "small-writes", "a side streams small writes, which TCP puts together; tried again later")  \
 	X(NO_PEER, "no-peer", "the peer has not been paired yet, or its record was lost")                    \
 	X(PEER_GONE, "peer-gone", "the peer's socket is closed")                                             \
 	X(SHUT, "shut-down", "a side was shut down: TCP reports it to the program")                          \
@@ -107,6 +108,7 @@ enum ac_why {
 	X(SPLICE_LATE, "splice_late", "joined sockets whose reader was caught splicing")                  \
 	X(UNFIT_LATE, "unfit_late", "joined sockets taken out for how their program uses them")           \
 	X(SLEEP_LATE, "sleep_late", "joined pairs taken out because a reader was seen asleep in recv(2)") \
+	X(SMALL, "small_writes", "pairs taken out because a side streams small writes")                   \
 	X(RESET, "reset", "connections reset because their reader spliced too late to put right")         \
 	X(EVENT_LOST, "event_lost", "trace events dropped because nobody read fast enough")
 
@@ -147,7 +149,13 @@ struct ac_sock {
 	__u8 why;	  /* enum ac_why: why it is not joined */
 	__u8 tx_why;	  /* enum ac_why: why the last send went by TCP; NONE: it went directly */
 	__u8 peer_forced; /* the peer's program may sleep in recv(2) */
-	__u8 pad[7];
+	__u8 small;	  /* looks in a row that found it streaming small writes */
+	__u8 again;	  /* times it was taken out for that */
+	__u8 pad;
+	__u32 replies;	/* how often the peer had sent when it was looked at last */
+	__u32 since_ms; /* CLOCK_MONOTONIC, when it was taken out for that */
+	__u32 pad2;
+	__u64 peer_st; /* address of the peer's struct ac_sock, 0 until it is known; valid while the peer is */
 };
 
 /* A handshake between the listener's SYN-ACK and the server's ESTABLISHED: the value of ac_pend. */
@@ -156,6 +164,7 @@ struct ac_pend {
 	struct ac_exe_key client_exe;
 	__u64 client;	     /* address of the client's tcp_sock */
 	__u64 client_cookie; /* 0 until ACTIVE_ESTABLISHED */
+	__u64 client_st;     /* address of its struct ac_sock */
 	__u64 listener;	     /* its cookie */
 	__u32 poisoned;
 	__u8 why;   /* the verdict at ACTIVE_ESTABLISHED; NONE: the client is in ac_socks */
@@ -176,6 +185,7 @@ struct ac_listener {
 struct ac_peer {
 	__u64 server;
 	__u64 server_cookie;
+	__u64 server_st; /* address of its struct ac_sock */
 };
 
 /*
@@ -272,8 +282,10 @@ enum ac_move_mode {
 
 /* The orders for a walk of ac_move. */
 struct ac_move_args {
-	__u32 mode;   /* enum ac_move_mode */
-	__u32 commit; /* AC_MOVE_JOIN: 0 marks who is fit, 1 joins the pairs of which both ends are */
+	__u32 mode;	 /* enum ac_move_mode */
+	__u32 commit;	 /* AC_MOVE_JOIN: 0 marks who is fit, 1 joins the pairs of which both ends are */
+	__u32 impatient; /* AC_MOVE_LEAVE: a peer that has been in a call for long is not on its way to us */
+	__u32 pad;
 };
 
 /* The values of ac_ready. */
@@ -298,8 +310,8 @@ struct ac_task_exe {
 
 _Static_assert(sizeof(struct ac_exe_key) == 16, "key without holes");
 _Static_assert(sizeof(struct ac_exe) == 40, "value without holes");
-_Static_assert(sizeof(struct ac_sock) == 152, "value without holes");
-_Static_assert(sizeof(struct ac_pend) == 64, "value without holes");
+_Static_assert(sizeof(struct ac_sock) == 168, "value without holes");
+_Static_assert(sizeof(struct ac_pend) == 72, "value without holes");
 _Static_assert(sizeof(struct ac_ctl) == 48, "value without holes");
 _Static_assert(sizeof(struct ac_event) == 120, "record without holes");
 _Static_assert(sizeof(struct ac_sock_dump) % 8 == 0, "record without holes");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bpf/ac_learn.bpf.h"
+#include "bpf/ac_wait.bpf.h"
 
 /* Set by user space before each walk. */
 struct ac_move_args ac_move_args SEC(".data.move");
@@ -34,6 +35,27 @@ static __always_inline int ac_psock_refs(struct sock *sk)
 static __always_inline bool ac_psock_used(struct sock *sk)
 {
 	return ac_psock_refs(sk) > 1;
+}
+
+/*
+ * Is the peer in the middle of a call that may be a send to this socket? One that has been given the short way lets go
+ * of its own lock before it takes the target's psock, and would be told EPIPE if there is none any more. Such a call
+ * holds the psock of the peer, as do those that sleep in one: they ask for their way again when they wake. No later
+ * call is given the short way, for whoever asks this has forbidden it before.
+ */
+static __always_inline bool ac_peer_in_call(const struct ac_sock *st)
+{
+	struct sock *peer = (struct sock *)st->peer;
+	struct ac_waiters w;
+	int refs;
+
+	if (!peer || (__u64)BPF_CORE_READ(peer, __sk_common.skc_cookie.counter) != st->peer_cookie)
+		return false;
+	refs = ac_psock_refs(peer);
+	if (refs <= 1)
+		return false;
+	ac_waiters_count((__u64)peer, &w);
+	return w.many || refs > 1 + (int)w.asleep;
 }
 
 struct ac_sum {

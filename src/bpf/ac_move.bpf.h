@@ -19,6 +19,7 @@ static __always_inline void ac_left(struct ac_sock *st, enum ac_why why)
 {
 	st->state = AC_SOCK_WATCHED;
 	st->why = why;
+	st->since_ms = (__u32)(bpf_ktime_get_ns() / 1000000);
 	ac_count(AC_STAT_LEFT);
 	ac_event_sock(st, AC_EVENT_LEFT, why, false);
 }
@@ -32,8 +33,13 @@ static __always_inline void ac_take_out(struct tcp_sock *tp, struct ac_sock *st,
 	ac_left(st, why);
 }
 
-/* A send that was sent the short way before its sender could know has arrived, or holds the psock, by then. */
-#define AC_ODD_MS 20
+/* A peer's call that cannot be told from a send to us does not last so long. */
+#define AC_IN_CALL_MS 1000
+
+static __always_inline bool ac_odd_waits(const struct ac_sock *st, const struct ac_odd *odd)
+{
+	return ac_peer_in_call(st) && (__u32)(bpf_ktime_get_ns() / 1000000) - odd->ms < AC_IN_CALL_MS;
+}
 
 /*
  * A walk finds a socket whose reader is nearly always asleep in recv(2) awake by luck alone. But a reader that answers
@@ -47,12 +53,12 @@ static __always_inline void ac_leave_self(struct bpf_sock_ops *ctx, struct tcp_s
 	struct sock *sk = (struct sock *)tp;
 	enum ac_why why;
 
-	if (!odd || (__u32)(bpf_ktime_get_ns() / 1000000) - odd->ms < AC_ODD_MS)
+	if (!odd)
 		return;
 	/* In the call that ac_msg has seen, and not in one that is done on its way (retransmission, an option set). */
 	if (st->task != bpf_get_current_task() || !BPF_CORE_READ(sk, sk_lock.owned))
 		return;
-	if (ac_has_queued(sk) || ac_psock_refs(sk) != 2 || ac_has_sleeper(sk))
+	if (ac_has_queued(sk) || ac_psock_refs(sk) != 2 || ac_has_sleeper(sk) || ac_odd_waits(st, odd))
 		return;
 	why = odd->why;
 	if (bpf_map_delete_elem(&ac_socks, &st->cookie))
@@ -64,7 +70,8 @@ static __always_inline void ac_leave_self(struct bpf_sock_ops *ctx, struct tcp_s
 
 static __always_inline void ac_move_leave(struct bpf_iter__tcp *ctx, struct tcp_sock *tp, struct ac_sock *st)
 {
-	if (ac_has_queued((struct sock *)tp) || ac_psock_used((struct sock *)tp))
+	if (ac_has_queued((struct sock *)tp) || ac_psock_used((struct sock *)tp) ||
+	    (!ac_move_args.impatient && ac_peer_in_call(st)))
 		ac_move_left(ctx, st, AC_WHY_BACKLOG);
 	else if (ac_has_sleeper((struct sock *)tp))
 		ac_move_left(ctx, st, AC_WHY_SLEEPER);
@@ -87,7 +94,7 @@ static __always_inline void ac_move_odd(struct bpf_iter__tcp *ctx, struct sock_c
 	if (!odd)
 		return;
 	why = odd->why;
-	if (!queued && !ac_psock_used(sk) && (why == AC_WHY_SPLICES || !ac_has_sleeper(sk))) {
+	if (!queued && !ac_psock_used(sk) && !ac_odd_waits(st, odd) && (why == AC_WHY_SPLICES || !ac_has_sleeper(sk))) {
 		ac_take_out(tp, st, why);
 	} else if (queued && why == AC_WHY_SPLICES && bpf_sock_destroy) {
 		ac_count(AC_STAT_RESET);
@@ -104,6 +111,20 @@ static __always_inline void ac_move_odd(struct bpf_iter__tcp *ctx, struct sock_c
 /* A connection of a listener with short ones that is older than this lasts. */
 #define AC_LASTS_NS 300000000ULL
 
+/*
+ * One that streamed small writes may have other habits by now, which cannot be seen from outside. So it is tried
+ * again: after two seconds, and each further time after twice as long. A try costs some hundred sends.
+ */
+#define AC_AGAIN_MS 2000
+#define AC_AGAIN_MAX 7
+
+static __always_inline bool ac_is_due(const struct ac_sock *st)
+{
+	__u32 again = st->again < AC_AGAIN_MAX ? st->again : AC_AGAIN_MAX;
+
+	return (__u32)(bpf_ktime_get_ns() / 1000000) - st->since_ms >= (__u32)AC_AGAIN_MS << again;
+}
+
 /* May this socket be joined now, as far as it alone is concerned? */
 static __always_inline bool ac_join_fit(struct tcp_sock *tp, const struct ac_sock *st)
 {
@@ -116,6 +137,8 @@ static __always_inline bool ac_join_fit(struct tcp_sock *tp, const struct ac_soc
 	if (BPF_CORE_READ(sk, sk_receive_queue.qlen))
 		return false;
 	if (st->why == AC_WHY_BRIEF && bpf_ktime_get_ns() - st->born_ns < AC_LASTS_NS)
+		return false;
+	if (st->why == AC_WHY_SMALL && !ac_is_due(st))
 		return false;
 	if (!ac_has_sleeper(sk))
 		return true;
@@ -158,6 +181,9 @@ static __always_inline bool ac_join_put(struct tcp_sock *tp, struct ac_sock *st)
 	/* One that was taken for brief has not asked for it; where the kernel cannot (before 6.8), it does without. */
 	if (st->why == AC_WHY_BRIEF)
 		bpf_setsockopt(tp, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+	if (st->why == AC_WHY_SMALL && st->again < AC_AGAIN_MAX)
+		st->again++;
+	st->small = 0;
 	st->state = AC_SOCK_JOINED;
 	st->why = AC_WHY_NONE;
 	st->tx_why = AC_WHY_NO_PEER;
@@ -185,7 +211,8 @@ static __always_inline void ac_join_commit(struct bpf_iter__tcp *ctx, struct tcp
 
 static __always_inline void ac_move_join(struct bpf_iter__tcp *ctx, struct tcp_sock *tp, struct ac_sock *st)
 {
-	if (st->state != AC_SOCK_WATCHED || (st->why != AC_WHY_LEARNING && st->why != AC_WHY_BRIEF))
+	if (st->state != AC_SOCK_WATCHED ||
+	    (st->why != AC_WHY_LEARNING && st->why != AC_WHY_BRIEF && st->why != AC_WHY_SMALL))
 		return;
 	if (ac_exe_why(&st->exe) || ac_exe_why(&st->peer_exe))
 		return;

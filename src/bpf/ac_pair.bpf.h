@@ -292,6 +292,7 @@ static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_c
 	pend->client = st->self;
 	pend->client_exe = st->exe;
 	pend->client_cookie = st->cookie;
+	pend->client_st = (__u64)st;
 	pend->why = why;
 	if (why) {
 		ac_watch(ctx, st, why);
@@ -339,6 +340,7 @@ static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_c
 	st->peer_forced = ac_exe_forced(&st->peer_exe);
 	st->peer = pend.client;
 	st->peer_cookie = pend.client_cookie;
+	st->peer_st = pend.client_st;
 
 	why = pend.poisoned ? AC_WHY_DUPLICATE : pend.why;
 	if (!why)
@@ -347,6 +349,7 @@ static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_c
 		why = ac_insert(ctx, st->self, st->cookie);
 	peer.server = st->self;
 	peer.server_cookie = st->cookie;
+	peer.server_st = (__u64)st;
 	bpf_map_update_elem(&ac_peers, &pend.client_cookie, &peer, BPF_ANY);
 	if (why) {
 		ac_watch(ctx, st, why);

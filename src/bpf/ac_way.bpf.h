@@ -186,6 +186,7 @@ static __always_inline bool ac_way_meet(struct ac_sock *st)
 		return false;
 	st->peer = peer->server;
 	st->peer_cookie = peer->server_cookie;
+	st->peer_st = peer->server_st;
 	bpf_map_delete_elem(&ac_peers, &st->cookie);
 	return true;
 }
@@ -256,4 +257,40 @@ static __always_inline void ac_way_note(struct ac_sock *st, enum ac_why why, __u
 		ac_event_sock(st, AC_EVENT_RETURN, why, false);
 	}
 	st->tx_why = why;
+}
+
+/*
+ * A stream of small writes is what TCP is better at: with Nagle's algorithm it puts them together, while each
+ * direct send costs as much as a large one, and each that only passes through ac_msg a third more than without. So
+ * such a pair leaves the map. It is one if the peer has not sent anything for AC_SMALL_LOOKS looks in a row, at every
+ * AC_SMALL_EVERY-th send: answers, even of some dozen writes, are far from that.
+ */
+#define AC_SMALL_BYTES 4096
+#define AC_SMALL_EVERY 8 /* a power of two */
+#define AC_SMALL_LOOKS 32
+#define TCP_NAGLE_OFF 1
+
+static __always_inline bool ac_way_small(struct ac_sock *st, __u32 size)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)st->self;
+	struct ac_sock *peer = (struct ac_sock *)st->peer_st;
+	__u64 joined = 0, tcp = 0;
+	__u32 replies;
+
+	if (st->joined_sends & (AC_SMALL_EVERY - 1))
+		return false;
+	if (size > AC_SMALL_BYTES || !peer) {
+		st->small = 0;
+		return false;
+	}
+	/* It lives: its cookie has just been compared. */
+	bpf_probe_read_kernel(&joined, sizeof(joined), &peer->joined_sends);
+	bpf_probe_read_kernel(&tcp, sizeof(tcp), &peer->tcp_sends);
+	replies = joined + tcp;
+	if (replies != st->replies || st->small >= AC_SMALL_LOOKS) {
+		st->replies = replies;
+		st->small = 0;
+		return false;
+	}
+	return ++st->small == AC_SMALL_LOOKS && !(BPF_CORE_READ_BITFIELD_PROBED(tp, nonagle) & TCP_NAGLE_OFF);
 }

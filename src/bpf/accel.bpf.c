@@ -149,6 +149,8 @@ int ac_msg(struct sk_msg_md *msg)
 	why = ac_way(st, ctl);
 	if (!why && !st->peer_forced && ac_peer_asleep(st->peer))
 		ac_sleep_seen(st, &st->peer_exe);
+	if (!why && ac_way_small(st, msg->size))
+		ac_odd_put(st, AC_WHY_SMALL, AC_STAT_SMALL);
 	if (!why && bpf_msg_redirect_hash(msg, &ac_socks, &st->peer_cookie, BPF_F_INGRESS) != SK_PASS)
 		why = AC_WHY_PEER_GONE;
 	ac_way_note(st, why, msg->size);
@@ -364,18 +366,21 @@ int ac_decide(struct ac_decision *ctx)
 	return 0;
 }
 
-/* For `waggle sockets`: one record for each socket with a local peer, in every namespace. */
-SEC("iter/bpf_sk_storage_map")
-int ac_dump(struct bpf_iter__bpf_sk_storage_map *ctx)
+/* For `waggle sockets`: one record for each socket with a local peer, of the reader's network namespace. */
+SEC("iter/tcp")
+int ac_dump(struct bpf_iter__tcp *ctx)
 {
-	struct ac_sock *st = ctx->value;
+	struct sock_common *skc = ctx->sk_common;
 	struct ac_sock_dump d = {};
-	struct sock *sk = ctx->sk;
 	struct tcp_sock *tp;
-	__u64 psock;
+	struct ac_sock *st;
+	struct sock *sk;
 
-	if (!sk || !st || st->state == AC_SOCK_NEW)
+	tp = skc ? bpf_skc_to_tcp_sock(skc) : NULL; /* NULL for request and time-wait sockets */
+	st = tp ? bpf_sk_storage_get(&ac_sk, tp, NULL, 0) : NULL;
+	if (!st || st->state == AC_SOCK_NEW)
 		return 0;
+	sk = (struct sock *)tp;
 	__builtin_memcpy(&d.sock, st, sizeof(d.sock));
 	if (!d.sock.peer_cookie) {
 		struct ac_peer *peer = bpf_map_lookup_elem(&ac_peers, &d.sock.cookie);
@@ -384,16 +389,32 @@ int ac_dump(struct bpf_iter__bpf_sk_storage_map *ctx)
 			d.sock.peer_cookie = peer->server_cookie;
 	}
 	ac_fill_addrs((__u64)sk, d.local_addr, d.remote_addr, &d.local_port, &d.remote_port, &d.family, &d.netns);
-	tp = (struct tcp_sock *)sk;
 	d.sock.tcp_bytes = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
 	d.tcp_state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	d.inode = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
 	d.cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
 	d.rmem_bytes = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
 	d.rcvbuf_bytes = BPF_CORE_READ(sk, sk_rcvbuf);
-	psock = (__u64)BPF_CORE_READ(sk, sk_user_data) & SK_USER_DATA_PTRMASK;
-	d.in_map = st->state == AC_SOCK_JOINED && psock;
+	d.in_map = st->state == AC_SOCK_JOINED && (((__u64)BPF_CORE_READ(sk, sk_user_data)) & SK_USER_DATA_PTRMASK);
 	bpf_seq_write(ctx->meta->seq, &d, sizeof(d));
+	return 0;
+}
+
+/*
+ * Where joined sockets are: for leaving, when none may be forgotten. This goes through every namespace, but has few
+ * buckets and counts through one from its start for each buffer it fills, so it writes as little as can be.
+ */
+SEC("iter/bpf_sk_storage_map")
+int ac_where(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct ac_sock *st = ctx->value;
+	struct sock *sk = ctx->sk;
+	__u32 netns;
+
+	if (!sk || !st || st->state != AC_SOCK_JOINED || !BPF_CORE_READ(sk, sk_user_data))
+		return 0;
+	netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	bpf_seq_write(ctx->meta->seq, &netns, sizeof(netns));
 	return 0;
 }
 

@@ -21,7 +21,7 @@
 #define JOIN_PAUSE_MAX_MS 5000
 #define KEEP_EVERY_MS 2000
 #define ODD_PAUSE_MS 20
-#define BRIEF_EVERY_MS 1000
+#define LATE_EVERY_MS 1000
 
 uint64_t accel_now_ms(void)
 {
@@ -114,10 +114,11 @@ int accel_attach_walks(struct accel *a, struct err *err)
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
 
 	a->move = bpf_program__attach_iter(a->skel->progs.ac_move, NULL);
-	if (!a->move)
+	a->dump = bpf_program__attach_iter(a->skel->progs.ac_dump, NULL);
+	if (!a->move || !a->dump)
 		return accel_fail(err, -errno, "cannot walk the sockets");
-	a->dump = bpf_program__attach_iter(a->skel->progs.ac_dump, &opts);
-	if (!a->dump)
+	a->where = bpf_program__attach_iter(a->skel->progs.ac_where, &opts);
+	if (!a->where)
 		return accel_fail(err, -errno, "cannot walk the socket storage");
 	return 0;
 }
@@ -270,21 +271,23 @@ int accel_dispatch(struct accel *a)
 }
 
 /*
- * Connections that began on TCP, because their listener's are short, may have lasted: look once in a while. A walk
- * goes through the kernel's whole table of connections, so not often, and ever less so while nothing comes of it.
+ * Connections that began on TCP, because their listener's are short, may have lasted, and those that went there for
+ * their small writes may have other habits: look once in a while. A walk goes through the kernel's whole table of
+ * connections, so not often, and ever less so while nothing comes of it.
  */
-static void accel_tick_brief(struct accel *a, uint64_t now)
+static void accel_tick_late(struct accel *a, uint64_t now)
 {
-	uint64_t stats[_AC_STAT_MAX];
+	uint64_t stats[_AC_STAT_MAX], seen;
 
-	if (now < a->brief_due_ms || accel_stats(a, stats) < 0)
+	if (now < a->late_due_ms || accel_stats(a, stats) < 0)
 		return;
-	a->brief_due_ms = now + BRIEF_EVERY_MS;
-	if (stats[AC_STAT_BRIEF] == a->brief_seen || a->join_due_ms)
+	a->late_due_ms = now + LATE_EVERY_MS;
+	seen = stats[AC_STAT_BRIEF] + stats[AC_STAT_SMALL];
+	if (seen == a->late_seen || a->join_due_ms)
 		return;
-	a->brief_seen = stats[AC_STAT_BRIEF];
-	a->join_due_ms = now + BRIEF_EVERY_MS;
-	a->join_pause_ms = BRIEF_EVERY_MS;
+	a->late_seen = seen;
+	a->join_due_ms = now + LATE_EVERY_MS;
+	a->join_pause_ms = LATE_EVERY_MS;
 }
 
 int accel_tick(struct accel *a)
@@ -298,7 +301,7 @@ int accel_tick(struct accel *a)
 	/* Not at once: see accel_leave() about sends on their way. */
 	if (a->odd_due && now >= a->odd_due_ms)
 		r = accel_move_odd(a);
-	accel_tick_brief(a, now);
+	accel_tick_late(a, now);
 	if (a->join_due_ms && now >= a->join_due_ms) {
 		a->join_due_ms = 0;
 		r = accel_move_join(a, &waiting);
@@ -315,19 +318,6 @@ int accel_tick(struct accel *a)
 		r = accel_learn_keep(a);
 	}
 	return r;
-}
-
-int accel_sockets(struct accel *a, struct ac_sock_dump **ret, size_t *ret_n)
-{
-	_cleanup_free_ void *data = NULL;
-	size_t bytes;
-	int r = bpf_sys_read_iter(bpf_link__fd(a->dump), &data, &bytes);
-
-	if (r < 0)
-		return r;
-	*ret = TAKE_PTR(data);
-	*ret_n = bytes / sizeof(**ret);
-	return 0;
 }
 
 int accel_stats(struct accel *a, uint64_t ret[_AC_STAT_MAX])
@@ -372,6 +362,7 @@ struct accel *accel_close(struct accel *a)
 	(void)bpf_link__destroy(a->walk_listen);
 	(void)bpf_link__destroy(a->walk_exes);
 	(void)bpf_link__destroy(a->dump);
+	(void)bpf_link__destroy(a->where);
 	(void)bpf_link__destroy(a->move);
 	ring_buffer__free(a->ring);
 	accel_skel__destroy(a->skel);

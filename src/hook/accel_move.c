@@ -21,6 +21,8 @@
 #include "sys/bpf.h"
 #include "sys/proc.h"
 
+#define IMPATIENT_MS 1000
+
 /*
  * Aborts a connection of the namespace we are in, as `ss -K` does. The cookie is compared by the kernel: no other
  * socket is met, whatever has become of this one.
@@ -63,6 +65,18 @@ static int diag_destroy(const struct ac_sock_dump *d)
 	return answer.err.error;
 }
 
+static int destroy_in(uint32_t netns, const struct ac_sock_dump *d)
+{
+	_cleanup_close_ int fd = netns_open(netns);
+	int was = fd < 0 ? fd : netns_enter(fd), r;
+
+	if (was < 0)
+		return was;
+	r = diag_destroy(d);
+	netns_return(was);
+	return r;
+}
+
 /* Where the programs cannot reset a connection they never count it, and so nobody counts beside us. */
 static void count_reset(struct accel *a)
 {
@@ -78,9 +92,9 @@ static void count_reset(struct accel *a)
 
 /*
  * Kernels before 6.5 have no bpf_sock_destroy(): there ac_move leaves us a socket whose reader splices while joined
- * bytes are queued, which splice(2) cannot reach. Called in the socket's namespace; true: it is reset.
+ * bytes are queued, which splice(2) cannot reach. True: it is reset.
  */
-static bool reset_left(struct accel *a, uint64_t cookie)
+static bool reset_left(struct accel *a, uint32_t netns, uint64_t cookie)
 {
 	static bool warned;
 	_cleanup_free_ struct ac_sock_dump *socks = NULL;
@@ -90,7 +104,7 @@ static bool reset_left(struct accel *a, uint64_t cookie)
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		if (socks[i].sock.cookie != cookie)
 			continue;
-		r = diag_destroy(&socks[i]);
+		r = destroy_in(netns, &socks[i]);
 		if (r < 0)
 			break;
 		count_reset(a);
@@ -107,12 +121,10 @@ static bool reset_left(struct accel *a, uint64_t cookie)
 	return false;
 }
 
-/* One walk in one namespace; counts the sockets that could not be settled. */
-static int move_walk(struct accel *a, uint32_t netns, bool odd, size_t *left, size_t *asleep)
+/* Reads an iterator in a network namespace; the caller frees what it wrote. */
+static int read_in(uint32_t netns, const struct bpf_link *link, void **ret, size_t *ret_bytes)
 {
-	_cleanup_free_ struct ac_move_left *recs = NULL;
 	_cleanup_close_ int fd = netns_open(netns);
-	size_t bytes = 0;
 	int was, r;
 
 	if (fd < 0)
@@ -120,41 +132,108 @@ static int move_walk(struct accel *a, uint32_t netns, bool odd, size_t *left, si
 	was = netns_enter(fd);
 	if (was < 0)
 		return was;
-	r = bpf_sys_read_iter(bpf_link__fd(a->move), (void **)&recs, &bytes);
-	for (size_t i = 0; r >= 0 && i < bytes / sizeof(*recs); i++) {
-		if (odd && recs[i].why == AC_WHY_SPLICES && reset_left(a, recs[i].cookie))
-			continue;
-		(*left)++;
-		*asleep += recs[i].why == AC_WHY_SLEEPER;
-	}
+	r = bpf_sys_read_iter(bpf_link__fd(link), ret, ret_bytes);
 	netns_return(was);
+	return r;
+}
+
+/* Calls fn for each namespace where sockets of ours were seen; forgets those that are gone. */
+static void each_space(struct accel *a, int (*fn)(struct accel *a, uint32_t netns, void *data), void *data)
+{
+	int spaces = bpf_map__fd(a->skel->maps.ac_spaces), r;
+	uint32_t space, next;
+	bool more = !bpf_map_get_next_key(spaces, NULL, &next);
+
+	while (more) {
+		space = next;
+		more = !bpf_map_get_next_key(spaces, &space, &next);
+		r = fn(a, space, data);
+		if (r == -ENOENT)
+			(void)bpf_map_delete_elem(spaces, &space);
+		else if (r < 0)
+			log_debug("cannot walk network namespace %u: %s", space, strerror(-r));
+	}
+}
+
+struct sock_list {
+	struct ac_sock_dump *v;
+	size_t n;
+	int r;
+};
+
+static int sockets_of(struct accel *a, uint32_t netns, void *data)
+{
+	_cleanup_free_ struct ac_sock_dump *recs = NULL;
+	struct sock_list *list = data;
+	struct ac_sock_dump *v;
+	size_t bytes = 0;
+	int r = read_in(netns, a->dump, (void **)&recs, &bytes);
+
+	if (r < 0 || bytes < sizeof(*recs))
+		return r;
+	if (!list->v) {
+		list->v = TAKE_PTR(recs);
+		list->n = bytes / sizeof(*recs);
+		return 0;
+	}
+	v = reallocarray(list->v, list->n + bytes / sizeof(*v), sizeof(*v));
+	if (!v)
+		return list->r = -ENOMEM;
+	memcpy(v + list->n, recs, bytes);
+	list->v = v;
+	list->n += bytes / sizeof(*v);
+	return 0;
+}
+
+int accel_sockets(struct accel *a, struct ac_sock_dump **ret, size_t *ret_n)
+{
+	struct sock_list list = {};
+
+	each_space(a, sockets_of, &list);
+	if (list.r < 0) {
+		free(list.v);
+		return list.r;
+	}
+	*ret = list.v;
+	*ret_n = list.n;
+	return 0;
+}
+
+struct walked {
+	bool odd;
+	size_t left, asleep;
+};
+
+/* One walk in one namespace; counts the sockets that could not be settled. */
+static int move_walk(struct accel *a, uint32_t netns, void *data)
+{
+	_cleanup_free_ struct ac_move_left *recs = NULL;
+	struct walked *w = data;
+	size_t bytes = 0;
+	int r = read_in(netns, a->move, (void **)&recs, &bytes);
+
+	for (size_t i = 0; r >= 0 && i < bytes / sizeof(*recs); i++) {
+		if (w->odd && recs[i].why == AC_WHY_SPLICES && reset_left(a, netns, recs[i].cookie))
+			continue;
+		w->left++;
+		w->asleep += recs[i].why == AC_WHY_SLEEPER;
+	}
 	return r < 0 ? r : 0;
 }
 
 /* Gone namespaces are forgotten; there are no sockets of ours in them. */
 static int move_everywhere(struct accel *a, struct ac_move_args args, size_t *ret_left, size_t *ret_asleep)
 {
-	int spaces = bpf_map__fd(a->skel->maps.ac_spaces), r;
-	size_t left = 0, asleep = 0;
-	uint32_t zero = 0, space, next;
-	bool more;
+	struct walked w = { .odd = args.mode == AC_MOVE_ODD };
+	uint32_t zero = 0;
 
 	if (bpf_map_update_elem(bpf_map__fd(a->skel->maps.data_move), &zero, &args, BPF_ANY))
 		return -errno;
-	more = !bpf_map_get_next_key(spaces, NULL, &next);
-	while (more) {
-		space = next;
-		more = !bpf_map_get_next_key(spaces, &space, &next);
-		r = move_walk(a, space, args.mode == AC_MOVE_ODD, &left, &asleep);
-		if (r == -ENOENT)
-			(void)bpf_map_delete_elem(spaces, &space);
-		else if (r < 0)
-			log_debug("cannot walk network namespace %u: %s", space, strerror(-r));
-	}
+	each_space(a, move_walk, &w);
 	if (ret_left)
-		*ret_left = left;
+		*ret_left = w.left;
 	if (ret_asleep)
-		*ret_asleep = asleep;
+		*ret_asleep = w.asleep;
 	return 0;
 }
 
@@ -200,38 +279,39 @@ int accel_move_odd(struct accel *a)
  */
 static int spaces_fill(struct accel *a, size_t *ret_joined)
 {
-	int fd = bpf_map__fd(a->skel->maps.ac_spaces), r;
-	_cleanup_free_ struct ac_sock_dump *socks = NULL;
-	size_t n = 0, joined = 0;
-	uint32_t one = 1;
+	_cleanup_free_ uint32_t *spaces = NULL;
+	uint32_t one = 1, last = 0;
+	size_t bytes = 0;
+	int r = bpf_sys_read_iter(bpf_link__fd(a->where), (void **)&spaces, &bytes);
 
-	r = accel_sockets(a, &socks, &n);
-	for (size_t i = 0; r >= 0 && i < n; i++) {
-		if (!socks[i].in_map)
-			continue;
-		joined++;
-		if (bpf_map_update_elem(fd, &socks[i].netns, &one, BPF_ANY))
+	for (size_t i = 0; r >= 0 && i < bytes / sizeof(*spaces); i++) {
+		if (spaces[i] != last &&
+		    bpf_map_update_elem(bpf_map__fd(a->skel->maps.ac_spaces), &spaces[i], &one, BPF_ANY))
 			r = -errno;
+		last = spaces[i];
 	}
-	*ret_joined = joined;
+	*ret_joined = bytes / sizeof(*spaces);
 	return r;
 }
 
 /*
  * The first call only switches off and looks around. A send that was sent the short way just before may still be
- * on its way to the peer's lock, and would be lost if the peer left under it; until the next call it has arrived,
- * or waits for the lock, which ac_move sees.
+ * on its way to the peer's lock, and would be lost if the peer left under it: ac_move sees it as a call of the
+ * peer, or as one that waits for the lock.
  */
 int accel_leave(struct accel *a, size_t *ret_left, size_t *ret_asleep)
 {
+	struct ac_move_args args = { .mode = AC_MOVE_LEAVE };
 	size_t left = 0, asleep = 0;
 	int r;
 
 	if (a->ctl)
-		__atomic_store_n(&a->ctl->on, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(&a->ctl->on, 0, __ATOMIC_SEQ_CST);
 	if (a->leaving) {
-		r = move_everywhere(a, (struct ac_move_args){ .mode = AC_MOVE_LEAVE }, &left, &asleep);
+		args.impatient = accel_now_ms() - a->off_ms > IMPATIENT_MS;
+		r = move_everywhere(a, args, &left, &asleep);
 	} else {
+		a->off_ms = accel_now_ms();
 		r = spaces_fill(a, &left);
 		a->leaving = r >= 0;
 	}

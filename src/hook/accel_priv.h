@@ -19,7 +19,7 @@ struct accel_path {
 struct accel {
 	struct accel_probe probe;
 	struct accel_skel *skel;
-	struct bpf_link *sockops, *setsockopt, *walk_listen, *walk_exes, *dump, *move;
+	struct bpf_link *sockops, *setsockopt, *walk_listen, *walk_exes, *dump, *where, *move;
 	struct bpf_link *watchers[ACCEL_WATCHERS];
 	struct ring_buffer *ring;
 	struct ac_ctl *ctl; /* mmap of ac_ctl */
@@ -30,6 +30,7 @@ struct accel {
 	uint64_t join_due_ms; /* CLOCK_MONOTONIC; 0: nothing to join */
 	uint64_t join_pause_ms;
 	bool leaving; /* accel_leave() has switched off and knows where to go */
+	uint64_t off_ms;
 	bool learned_changed;
 	bool learned_new; /* an executable has changed its state: its process may end soon */
 	bool ripe;	  /* executables wait for a decision */
@@ -37,7 +38,7 @@ struct accel {
 	size_t n_paths;
 	bool odd_due;
 	uint64_t keep_due_ms, odd_due_ms;
-	uint64_t brief_due_ms, brief_seen; /* AC_STAT_BRIEF when it was looked at */
+	uint64_t late_due_ms, late_seen; /* AC_STAT_BRIEF and AC_STAT_SMALL when they were looked at */
 };
 
 /* accel_move.c */

@@ -113,7 +113,9 @@ static int sweep_open(const uint32_t *ids, uint32_t n, struct accel **ret)
 	if (!a->skel)
 		return -errno;
 	bpf_object__for_each_program(prog, a->skel->obj)
-		(void)bpf_program__set_autoload(prog, prog == a->skel->progs.ac_move || prog == a->skel->progs.ac_dump);
+		(void)bpf_program__set_autoload(prog, prog == a->skel->progs.ac_move ||
+							      prog == a->skel->progs.ac_dump ||
+							      prog == a->skel->progs.ac_where);
 	if ((r = adopt_map(a->skel->maps.ac_socks, ids, n)) < 0 || (r = adopt_map(a->skel->maps.ac_sk, ids, n)) < 0 ||
 	    (r = adopt_map(a->skel->maps.ac_ctl, ids, n)) < 0 || (r = adopt_map(a->skel->maps.ac_peers, ids, n)) < 0)
 		return r;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 
 static int load(void **state)
 {
@@ -111,7 +112,7 @@ static void test_watched(void **state)
 	}
 }
 
-/* On a joined socket: both ends are to leave, and what is sent meanwhile goes by TCP, in order. */
+/* On a joined socket: both ends are to leave, and do so as they send; all goes by TCP, in order. */
 static void test_joined(void **state)
 {
 	for (size_t i = 1; i < ARRAY_SIZE(rows); i++) {
@@ -133,7 +134,9 @@ static void test_joined(void **state)
 		assert_true(fx_sock(client, &before));
 		fx_exchange(server, client);
 		assert_true(fx_sock(client, &after));
-		assert_true(after.joined_bytes == before.joined_bytes && after.tx_why == AC_WHY_UNFIT);
+		assert_true(after.joined_bytes == before.joined_bytes);
+		assert_true(after.state == AC_SOCK_WATCHED && after.why == AC_WHY_UNFIT);
+		assert_false(fx_in_map(client) || fx_in_map(server) || is_odd(client, &why) || is_odd(server, &why));
 		(void)close(client);
 		(void)close(server);
 	}
@@ -165,12 +168,68 @@ static void test_inherited(void **state)
 	(void)close(listener);
 }
 
+/* Small sends from client to server, of which every answer_every-th is answered; 0: none is. */
+static void stream_small(int client, int server, int sends, int answer_every)
+{
+	static char buf[8192];
+
+	for (int i = 1; i <= sends; i++) {
+		assert_int_equal(send(client, buf, 64, MSG_NOSIGNAL), 64);
+		if (i % 16 == 0)
+			while (recv(server, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+				;
+		if (answer_every && i % answer_every == 0) {
+			assert_int_equal(send(server, buf, 1, MSG_NOSIGNAL), 1);
+			fx_wait(client, POLLIN);
+			assert_int_equal(recv(client, buf, 1, 0), 1);
+		}
+	}
+	while (recv(server, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		;
+}
+
+/* What TCP puts together is left to it; answers, TCP_NODELAY and large sends show that it is something else. */
+static void test_small_writes(void **state)
+{
+	static const struct {
+		int nodelay, answer_every;
+		bool leaves;
+	} cases[] = { { 0, 0, true }, { 1, 0, false }, { 0, 100, false } };
+	static char large[65536];
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		int client, server, on = cases[i].nodelay;
+		enum ac_why why = AC_WHY_NONE;
+		struct ac_sock st;
+
+		fx_pair(AF_INET, &client, &server);
+		assert_int_equal(setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
+		stream_small(client, server, 200, cases[i].answer_every);
+		assert_int_equal(send(client, large, sizeof(large), MSG_NOSIGNAL), sizeof(large));
+		stream_small(client, server, 200, cases[i].answer_every);
+		assert_true(fx_in_map(client));
+		stream_small(client, server, 400, cases[i].answer_every);
+		assert_true(fx_sock(client, &st));
+		if (cases[i].leaves)
+			assert_true(st.state == AC_SOCK_WATCHED && st.why == AC_WHY_SMALL && is_odd(server, &why));
+		else
+			assert_true(st.state == AC_SOCK_JOINED && fx_is_joined(server) && !is_odd(server, &why));
+		assert_int_equal(fx_stat(AC_STAT_SMALL), 1);
+		fx_exchange(server, client);
+		fx_exchange(server, client);
+		assert_true(fx_in_map(server) == !cases[i].leaves);
+		(void)close(client);
+		(void)close(server);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_watched, load, fx_unload),
 		cmocka_unit_test_setup_teardown(test_joined, load, fx_unload),
 		cmocka_unit_test_setup_teardown(test_inherited, load, fx_unload),
+		cmocka_unit_test_setup_teardown(test_small_writes, load, fx_unload),
 	};
 
 	return cmocka_run_group_tests_name("use", tests, fx_away, fx_home);

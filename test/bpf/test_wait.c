@@ -285,7 +285,6 @@ static void test_late_sleeper_leaves(void **state)
 	assert_true(is_odd(client) && is_odd(server));
 	assert_int_equal(fx_stat(AC_STAT_SLEEP_LATE), 1);
 	assert_true(fx_in_map(server));
-	pause_ms(50);
 	doer_start(&d, server, reads_and_answers);
 	fx_wait(server, POLLOUT);
 	assert_int_equal(send(client, "x", 1, 0), 1);

@@ -171,11 +171,34 @@ late() {
 	accel_stop
 }
 
+# A stream of small writes is TCP's; when it has become something else, the pair is joined again.
+small_writes() {
+	accel_start --trust "$TOOLS/uses"
+	mkfifo "$WORK/lines"
+	"$TOOLS/uses" stream <"$WORK/lines" &
+	exec 9>"$WORK/lines"
+	until_true 10 counter_is left 2
+	at_least small_writes 1
+	"$WAGGLE" sockets --json | jq -e '.pairs[0] | .state == "watched" and .reason == "small-writes"'
+	echo >&9
+	until_true 30 joined_late_all
+	echo >&9
+	exec 9>&-
+	wait $!
+	accel_stop
+}
+
+# However often it was tried meanwhile.
+joined_late_all() {
+	"$WAGGLE" sockets --json | jq -e '.summary.joined == 1' && at_least joined_late 2
+}
+
 @test "an unknown program is joined when it has earned it, and that is kept" { inside earned_and_kept; }
 @test "a program that uses MSG_WAITALL or SO_RCVLOWAT is found unfit" { inside unfit; }
 @test "torture with readers that sleep in recv(2): they stay on TCP" { inside sleeps 0; }
 @test "torture with readers that sleep in recv(2): they stay on TCP, RPS on" { inside sleeps 1; }
 @test "a program that sleeps in recv(2) later than it was learned goes back to TCP" { inside late; }
+@test "a stream of small writes goes back to TCP, and is joined when it has ended" { inside small_writes; }
 @test "connections of one request begin on TCP, and one that lasts is joined" { inside brief; }
 @test "trace tells that a connection is taken for brief" { inside brief_is_told; }
 @test "torture while its live connections are joined" { inside joined_in_the_middle 0; }

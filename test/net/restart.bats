@@ -4,22 +4,20 @@
 
 load ../lib/net.bash
 
-# Starts and ends the accelerator about every second until the traffic (pid $1) has ended.
+# Starts and ends the accelerator about every second, four times, while the traffic (pid $1) goes on.
 while_traffic() {
-	local pid=$1 signal=$2 rounds=0
+	local pid=$1 signal=$2 round
 
-	while kill -0 "$pid" 2>/dev/null; do
+	for ((round = 0; round < 4; round++)); do
 		accel_start --trust "$TOOLS/torture"
 		sleep 0.5
 		kill "-$signal" "$ACCEL"
 		wait "$ACCEL" || [ "$signal" = KILL ] || return 1
-		rounds=$((rounds + 1))
+		kill -0 "$pid"
 		sleep 0.3
 	done
+	kill -TERM "$pid"
 	wait "$pid"
-	echo "# $rounds rounds" >&3
-	# With readers asleep each leaving takes as long as it may (5 s).
-	((rounds >= 2))
 }
 
 comes_and_goes() {
@@ -27,7 +25,7 @@ comes_and_goes() {
 	shift 2
 
 	[ "$rps" = 0 ] || rps_on lo
-	"$TOOLS/torture" --seconds 12 --stall-ms 15000 "$@" &
+	"$TOOLS/torture" --seconds 200 --stall-ms 30000 "$@" &
 	while_traffic $! "$signal"
 }
 
@@ -43,11 +41,13 @@ leaves_nothing() {
 # With connections that live on: they must leave the table first.
 leaves_nothing_of_live_ones() {
 	accel_start --trust "$TOOLS/torture"
-	"$TOOLS/torture" --seconds 8 --allow-eagain &
-	until_true 5 joined_some
+	"$TOOLS/torture" --seconds 100 --allow-eagain &
+	local traffic=$!
+	until_true 20 joined_some
 	"$TOOLS/kernel_view" objects "$ACCEL" >"$WORK/objects"
 	accel_stop
-	wait $!
+	kill -TERM "$traffic"
+	wait "$traffic"
 	"$TOOLS/kernel_view" left <"$WORK/objects"
 }
 
@@ -83,18 +83,19 @@ unload_works() {
 
 cleared_by_unload() {
 	accel_start --trust "$TOOLS/torture"
-	"$TOOLS/torture" --seconds 6 --no-blocking &
+	"$TOOLS/torture" --seconds 100 --no-blocking &
 	local traffic=$!
-	until_true 5 joined_some
+	until_true 20 joined_some
 	"$TOOLS/kernel_view" objects "$ACCEL" >"$WORK/objects"
 	kill -KILL "$ACCEL"
 	wait "$ACCEL" || true
 	kill -0 "$traffic"
 	# A socket whose queue is never empty meanwhile leaves at the next attempt.
-	until_true 20 unload_works
+	until_true 40 unload_works
 	kill -0 "$traffic"
 	"$TOOLS/kernel_view" left <"$WORK/objects"
 	"$WAGGLE" unload | grep -q 'nothing to unload'
+	kill -TERM "$traffic"
 	wait "$traffic"
 }
 
@@ -104,9 +105,9 @@ joined_some() {
 
 cleared_by_next_start() {
 	accel_start --trust "$TOOLS/torture"
-	"$TOOLS/torture" --seconds 8 --allow-eagain &
+	"$TOOLS/torture" --seconds 100 --allow-eagain &
 	local traffic=$!
-	until_true 5 joined_some
+	until_true 20 joined_some
 	"$TOOLS/kernel_view" objects "$ACCEL" >"$WORK/objects"
 	kill -KILL "$ACCEL"
 	wait "$ACCEL" || true
@@ -115,17 +116,18 @@ cleared_by_next_start() {
 	accel_start --trust "$TOOLS/torture"
 	sleep 1
 	accel_stop
+	kill -TERM "$traffic"
 	wait "$traffic"
 	"$TOOLS/kernel_view" left <"$WORK/objects"
 }
 
-@test "torture while the accelerator starts and stops" { inside comes_and_goes TERM 0 --no-blocking; }
-@test "torture while the accelerator starts and stops, RPS on" { inside comes_and_goes TERM 1 --no-blocking; }
-@test "torture while the accelerator starts and stops, some readers asleep" { inside comes_and_goes TERM 1 --allow-eagain; }
-@test "torture while the accelerator starts and is killed" { inside comes_and_goes KILL 0 --allow-eagain; }
+@test "torture while the accelerator starts and stops" { TEST_SECONDS=240 inside comes_and_goes TERM 0 --no-blocking; }
+@test "torture while the accelerator starts and stops, RPS on" { TEST_SECONDS=240 inside comes_and_goes TERM 1 --no-blocking; }
+@test "torture while the accelerator starts and stops, some readers asleep" { TEST_SECONDS=240 inside comes_and_goes TERM 1 --allow-eagain; }
+@test "torture while the accelerator starts and is killed" { TEST_SECONDS=240 inside comes_and_goes KILL 0 --allow-eagain; }
 @test "after SIGTERM nothing is left in the kernel" { inside leaves_nothing; }
-@test "after SIGTERM nothing is left, with live connections" { inside leaves_nothing_of_live_ones; }
+@test "after SIGTERM nothing is left, with live connections" { TEST_SECONDS=200 inside leaves_nothing_of_live_ones; }
 @test "after SIGTERM nothing is left, with a reader asleep in recv(2)" { inside leaves_sleepers sleep; }
 @test "after SIGTERM nothing is left, with a reader that was joined before it slept" { inside leaves_sleepers turn; }
-@test "after SIGKILL connections go on, and the next start clears up" { inside cleared_by_next_start; }
-@test "after SIGKILL connections go on, and unload clears up" { inside cleared_by_unload; }
+@test "after SIGKILL connections go on, and the next start clears up" { TEST_SECONDS=200 inside cleared_by_next_start; }
+@test "after SIGKILL connections go on, and unload clears up" { TEST_SECONDS=200 inside cleared_by_unload; }

@@ -241,14 +241,15 @@ static void dump_end(struct torture *t, struct record *rec)
 		 (unsigned int)p.revents, plan_format(&plan, text, sizeof(text)));
 }
 
-static void stalled(struct torture *t, struct record *rec)
+/* others: how many more have stood still for half as long; all of them tell of the machine, not of a connection. */
+static void stalled(struct torture *t, struct record *rec, unsigned int others)
 {
 	uint64_t id = rec->id;
 
 	if (atomic_exchange(&t->shared->failed, 1))
 		return;
-	tool_say("seed %llu: connection %llx has stood still for %llu ms", (unsigned long long)t->seed,
-		 (unsigned long long)id, (unsigned long long)t->stall_ms);
+	tool_say("seed %llu: connection %llx has stood still for %llu ms, and %u others for half of it",
+		 (unsigned long long)t->seed, (unsigned long long)id, (unsigned long long)t->stall_ms, others);
 	for (unsigned int i = 0; i < TORTURE_RECORDS; i++)
 		if (t->shared->records[i].phase != PHASE_FREE && t->shared->records[i].id == id)
 			dump_end(t, &t->shared->records[i]);
@@ -267,7 +268,15 @@ static bool reap(struct torture *t, pid_t *pid)
 	return true;
 }
 
-/* Lets the two run for the time given, and sees that every connection moves. */
+static volatile sig_atomic_t told_to_end;
+
+static void on_term(int sig)
+{
+	(void)sig;
+	told_to_end = 1;
+}
+
+/* Lets the two run for the time given, or until SIGTERM, and sees that every connection moves. */
 static void watch(struct torture *t, pid_t server, pid_t client)
 {
 	uint64_t start = tool_now_ms(), *seen = calloc(TORTURE_RECORDS, sizeof(*seen)),
@@ -278,7 +287,7 @@ static void watch(struct torture *t, pid_t server, pid_t client)
 	while ((server || client) && !t->shared->failed) {
 		uint64_t now = tool_now_ms();
 
-		if (now - start >= t->seconds * 1000)
+		if (now - start >= t->seconds * 1000 || told_to_end)
 			t->shared->stop = 1;
 		for (unsigned int i = 0; i < TORTURE_RECORDS; i++) {
 			struct record *rec = &t->shared->records[i];
@@ -287,7 +296,12 @@ static void watch(struct torture *t, pid_t server, pid_t client)
 				seen[i] = rec->ticks;
 				since[i] = now;
 			} else if (now - since[i] > t->stall_ms) {
-				stalled(t, rec);
+				unsigned int others = 0;
+
+				for (unsigned int j = 0; j < TORTURE_RECORDS; j++)
+					others += t->shared->records[j].phase != PHASE_FREE && j != i &&
+						  now - since[j] > t->stall_ms / 2;
+				stalled(t, rec, others);
 				break;
 			}
 		}
@@ -414,6 +428,7 @@ int main(int argc, char **argv)
 	if (!s->port)
 		return 1;
 	client = spawn(&t, client_main);
+	(void)signal(SIGTERM, on_term);
 	watch(&t, server, client);
 	if (s->orphans > s->client_resets) {
 		tool_say("%llu connections ended within their first bytes, but only %llu were to be reset",

@@ -8,7 +8,8 @@
  *                       a line comes on stdin, and talks all the time
  *   uses sleep          one that sleeps in recv(2) at both ends. For each line on stdin it talks, says "asleep" on
  *                       stdout, and does so; it ends with the input
- *   uses turn           the same, but it polls, all the time, until the first line comes
+ *   uses stream         streams small writes until a line comes on stdin, then asks and answers until the next one
+ *   uses turn           as sleep, but it polls, all the time, until the first line comes
  */
 #include <errno.h>
 #include <poll.h>
@@ -184,6 +185,45 @@ static void sleep_or_turn(bool turns)
 		tool_die("no end of stream");
 }
 
+static bool line_came(void)
+{
+	struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
+	char c = 0;
+
+	if (!poll(&p, 1, 0))
+		return false;
+	while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n')
+		;
+	return true;
+}
+
+static void stream_then_ask(void)
+{
+	uint64_t key = stream_key(4, 0, 0), sent = 0, got = 0, id = 0;
+	uint8_t out[PART], in[64 * PART];
+	uint16_t port;
+	int fds[2], listener = tool_listen(FAMILY_4, NULL, 0, &port);
+
+	connect_to(listener, port, fds);
+	while (got < sent || !line_came()) {
+		ssize_t r;
+
+		for (int i = 0; i < 50; i++, sent += sizeof(out)) {
+			stream_fill(out, sizeof(out), key, sent);
+			tool_send_all(fds[0], out, sizeof(out));
+		}
+		while (got < sent && (r = recv(fds[1], in, sizeof(in), 0)) > 0) {
+			compare(in, key, got, (size_t)r);
+			got += (size_t)r;
+		}
+		tool_sleep_us(500);
+	}
+	while (!line_came()) {
+		ask(fds[0], fds[1], id++);
+		tool_sleep_us(2000);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	tool_init("uses");
@@ -193,7 +233,9 @@ int main(int argc, char **argv)
 		requests(tool_number("requests", argv[2], 1, 100000));
 	else if (argc == 2 && (streq(argv[1], "sleep") || streq(argv[1], "turn")))
 		sleep_or_turn(streq(argv[1], "turn"));
+	else if (argc == 2 && streq(argv[1], "stream"))
+		stream_then_ask();
 	else
-		tool_usage("usage: uses waitall | lowat | plainly | requests N | sleep | turn");
+		tool_usage("usage: uses waitall | lowat | plainly | requests N | sleep | turn | stream");
 	return 0;
 }
