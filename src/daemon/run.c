@@ -22,6 +22,7 @@
 
 #define KEEP_AFTER_S 1.
 #define TICK_S 1.
+#define CLOCK_SET_MS 500 /* a difference that means that somebody has set the clock */
 /* How long the start waits for names that nothing is known of. */
 #define NAMES_MS 5000
 /* Room for more than there is now: what is pinned cannot grow. */
@@ -36,21 +37,28 @@ uint64_t run_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+/* What the clock is ahead of CLOCK_MONOTONIC. The same each time, so that moments stay what they are, until it is set. */
+static int64_t clock_offset_ms(void)
+{
+	static int64_t kept;
+	struct timespec ts;
+	int64_t now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	now = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000 - (int64_t)run_now_ms();
+	if (now - kept > CLOCK_SET_MS || kept - now > CLOCK_SET_MS)
+		kept = now;
+	return kept;
+}
+
 json_t *run_time(uint64_t mono_ms)
 {
-	uint64_t now = run_now_ms(), ago = now > mono_ms ? now - mono_ms : 0;
-	struct timespec ts;
+	int64_t ms = (int64_t)mono_ms + clock_offset_ms();
+	time_t seconds = (time_t)(ms / 1000);
 	char text[48], whole[32];
-	int64_t ms;
-	time_t seconds;
 	struct tm tm;
 
-	if (!mono_ms)
-		return json_null();
-	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000 - (int64_t)ago;
-	seconds = (time_t)(ms / 1000);
-	if (!gmtime_r(&seconds, &tm) || !strftime(whole, sizeof(whole), "%Y-%m-%dT%H:%M:%S", &tm))
+	if (!mono_ms || !gmtime_r(&seconds, &tm) || !strftime(whole, sizeof(whole), "%Y-%m-%dT%H:%M:%S", &tm))
 		return json_null();
 	(void)snprintf(text, sizeof(text), "%s.%03uZ", whole, (unsigned int)(ms % 1000));
 	return json_string(text);

@@ -4,6 +4,18 @@
 
 export CONFIG=/run/work/waggle.yaml
 
+# config [SECTION...]: the configuration from stdin. Only the test's own processes are balanced: the hook sees every network
+# namespace. Whoever says what is to be seen, by a section of his own, is not added to.
+config() {
+	local text
+
+	text=$(cat; printf '%s\n' "$@")
+	if [[ $text != *connect:* ]]; then
+		text+=$'\n'"connect: { cgroups: [ \"$CG\" ] }"
+	fi
+	printf '%s\n' "$text" >"$CONFIG"
+}
+
 # Addresses of the backends and services: in the test's own namespace, on lo.
 run_addresses() {
 	local a

@@ -11,7 +11,7 @@ export SOCKET=/run/waggle/control.sock
 # every_answer [MORE]: of every path and method; MORE is added to the configuration.
 every_answer() {
 	run_addresses
-	cat >"$CONFIG" <<-EOF
+	config <<-EOF
 		services:
 		  - name: web
 		    listen: 198.18.0.5:80
@@ -32,13 +32,13 @@ every_answer() {
 }
 
 with_accelerator() {
-	every_answer "accelerate: {}"
+	every_answer "accelerate: { cgroups: [ \"$CG\" ] }"
 }
 
 # A backend that is an IPv6 address is named with its brackets, in whatever way the client escapes them.
 brackets() {
 	run_addresses
-	echo 'services: [ { name: six, listen: "[2001:2::5]:80", backends: [ "[2001:2::2]:8080" ] } ]' >"$CONFIG"
+	echo 'services: [ { name: six, listen: "[2001:2::5]:80", backends: [ "[2001:2::2]:8080" ] } ]' | config
 	run_start
 	[ "$(api "/v1/services/six/backends/%5B2001:2::2%5D:8080/drain" '{}' | jq -r .state)" = draining ]
 	[ "$("$WAGGLE" enable six '[2001:2::2]:8080')" = "[2001:2::2]:8080: up" ]
@@ -50,7 +50,7 @@ brackets() {
 bad_clients() {
 	local i
 
-	echo 'services: []' >"$CONFIG"
+	echo 'services: []' | config
 	run_start
 	for ((i = 0; i < 40; i++)); do
 		python3 -c '
@@ -68,7 +68,7 @@ time.sleep(60)' &
 
 # Nobody but root and the group waggle may open it.
 whose_socket() {
-	echo 'services: []' >"$CONFIG"
+	echo 'services: []' | config
 	run_start
 	[[ $(stat -c %a "$SOCKET") == 6[06]0 ]]
 	[ "$(stat -c %U "$SOCKET")" = root ]

@@ -10,7 +10,7 @@ web() {
 	{
 		printf 'services:\n  - name: web\n    listen: 198.18.0.5:80\n    health: { %s }\n    %s\n    backends:\n' "$1" "$2"
 		printf '      - %s\n' "${@:3}"
-	} >"$CONFIG"
+	} | config
 }
 
 export FAST='interval: 1s, timeout: 1s, jitter: 50ms, rise: 1, fall: 2'
@@ -164,7 +164,7 @@ passive_alone() {
 	{
 		printf 'services: [ { name: web, listen: 198.18.0.5:80, scheduler: round-robin, '
 		printf 'passive: 60s, backends: [ 198.18.0.2:8080, 198.18.0.3:8080 ] } ]\n'
-	} >"$CONFIG"
+	} | config
 	run_start
 	kill -KILL "$FIRST"
 	! wait "$FIRST"
@@ -199,7 +199,7 @@ checks_are_not_balanced() {
 		printf '  - { name: front, listen: 198.18.0.4:8080, backends: [ 198.18.0.3:8080 ] }\n'
 		printf '  - { name: web, listen: 198.18.0.5:80, health: { %s }, backends: [ 198.18.0.4:8080 ] }\n' "tcp: true, $FAST"
 		printf '  - { name: api, listen: 198.18.0.6:80, health: { %s }, backends: [ 198.18.0.4:8080 ] }\n' "http: /, $FAST"
-	} >"$CONFIG"
+	} | config
 	run_start
 	[ "$(who http://198.18.0.4:8080/)" = "1 198.18.0.3" ]
 	until_true 15 backend_is web 198.18.0.4:8080 state down
@@ -242,7 +242,7 @@ a_thousand() {
 				"$( ((i % 2)) && echo "tcp: true" || echo "http: /"), port: 8080, interval: 1s, timeout: 1s"
 			printf '      - 198.18.0.2:%d\n' $(seq $((1000 + 100 * i)) $((1099 + 100 * i)))
 		done
-	} >"$CONFIG"
+	} | config
 	run_start
 	until_true 30 eval '[ "$(api /v1/status | jq .balancing.states.up)" = 1000 ]'
 	before=$(awk '{ print $14 + $15 }' "/proc/$RUN/stat")

@@ -39,7 +39,7 @@ names_change() {
 	three_backends
 	dns_start
 	names_are '198.18.0.2 web.test' '198.18.0.3 web.test'
-	echo 'services: [ { name: web, listen: 198.18.0.5:80, scheduler: round-robin, resolve: 2s, backends: [ "web.test:8080" ] } ]' >"$CONFIG"
+	echo 'services: [ { name: web, listen: 198.18.0.5:80, scheduler: round-robin, resolve: 2s, backends: [ "web.test:8080" ] } ]' | config
 	run_start
 	# They were waited for: the first client finds them.
 	[ "$(who http://198.18.0.5/ 4)" = $'2 198.18.0.2\n2 198.18.0.3' ]
@@ -68,7 +68,7 @@ names_change() {
 name_comes_late() {
 	three_backends
 	dns_start
-	echo 'services: [ { name: web, listen: 198.18.0.5:80, resolve: 2s, backends: [ "late.test:8080" ] } ]' >"$CONFIG"
+	echo 'services: [ { name: web, listen: 198.18.0.5:80, resolve: 2s, backends: [ "late.test:8080" ] } ]' | config
 	run_start
 	addresses_are ''
 	[ "$(api /v1/services/web | jq -r .state)" = down ]
@@ -92,7 +92,7 @@ interface_changes() {
 	ip link set far up
 	ip link set lan up
 	ip address add 198.18.3.1/24 dev lan
-	echo 'services: [ { name: web, listen: "lan:80", backends: [ 198.18.0.2:8080 ] } ]' >"$CONFIG"
+	echo 'services: [ { name: web, listen: "lan:80", backends: [ 198.18.0.2:8080 ] } ]' | config
 	run_start
 	listens_are '198.18.3.1:80'
 	[ "$(who http://198.18.3.1/)" = "1 198.18.0.2" ]
@@ -128,7 +128,7 @@ dns_service() {
 	names_are '198.18.9.9 www.test'
 	dns_start 198.18.0.3
 	names_are '198.18.9.9 www.test'
-	cat >"$CONFIG" <<-EOF
+	config <<-EOF
 		services:
 		  - name: dns
 		    listen: 198.18.0.53:53
