@@ -32,10 +32,16 @@ test-real:
 	@$(MAKE) --no-print-directory all
 	@test/run real
 
+# waggle_VERSION_ARCH.deb, in the build directory.
+deb:
+	@tools/install-deps build deb
+	@$(MAKE) --no-print-directory all
+	@tools/deb $(BUILD) $(BUILD)
+
 clean:
 	rm -rf $(BUILD)
 
 install: all
 	@meson install -C $(BUILD)
 
-.PHONY: all demo test test-kernels test-real clean install
+.PHONY: all demo test test-kernels test-real clean install deb
