@@ -2,9 +2,7 @@
 /*
  * The HTTP server in the daemon's loop, and its routes.
  *
- * libmicrohttpd runs without a thread of its own: its epoll descriptor is one more that the loop watches, and
- * what it wants to do later is one more timer. A request is answered when it has been read as a whole, so that a
- * refused one changes nothing.
+ * A request is answered when it has been read as a whole, so that a refused one changes nothing.
  */
 #include "daemon/control_priv.h"
 
@@ -281,33 +279,6 @@ static void on_log(void *cls, const char *fmt, va_list ap)
 	log_debug("control socket: %s", line);
 }
 
-/* Lets libmicrohttpd do what is due, and asks when it next wants to be called without being told. */
-static void control_run(struct control *c)
-{
-	MHD_UNSIGNED_LONG_LONG ms;
-
-	(void)MHD_run(c->mhd);
-	ev_timer_stop(c->host.loop, &c->due);
-	if (MHD_get_timeout(c->mhd, &ms) == MHD_YES) {
-		ev_timer_set(&c->due, (double)ms / 1e3, 0.);
-		ev_timer_start(c->host.loop, &c->due);
-	}
-}
-
-static void on_io(struct ev_loop *loop, ev_io *w, int revents)
-{
-	(void)loop;
-	(void)revents;
-	control_run(w->data);
-}
-
-static void on_due(struct ev_loop *loop, ev_timer *w, int revents)
-{
-	(void)loop;
-	(void)revents;
-	control_run(w->data);
-}
-
 int control_claim(struct control **ret, struct err *err)
 {
 	_cleanup_(control_closep) struct control *c = new0(struct control);
@@ -324,26 +295,22 @@ int control_claim(struct control **ret, struct err *err)
 
 int control_serve(struct control *c, const struct control_host *host, struct err *err)
 {
-	const union MHD_DaemonInfo *info;
+	struct MHD_Daemon *mhd;
+	int r;
 
 	c->host = *host;
-	c->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-				  on_request, c, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-				  c->fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, c, MHD_OPTION_CONNECTION_LIMIT,
-				  (unsigned int)CONTROL_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-				  (unsigned int)CONTROL_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-				  (size_t)CONTROL_MEMORY_BYTES, MHD_OPTION_END);
-	if (!c->mhd)
+	mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request,
+			       c, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, c->fd,
+			       MHD_OPTION_NOTIFY_COMPLETED, on_completed, c, MHD_OPTION_CONNECTION_LIMIT,
+			       (unsigned int)CONTROL_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+			       (unsigned int)CONTROL_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+			       (size_t)CONTROL_MEMORY_BYTES, MHD_OPTION_END);
+	if (!mhd)
 		return err_set(err, -EIO, "cannot serve the control socket '%s'", c->path);
 	c->fd = -1;
-	info = MHD_get_daemon_info(c->mhd, MHD_DAEMON_INFO_EPOLL_FD);
-	if (!info)
-		return err_set(err, -EIO, "cannot watch the control socket '%s'", c->path);
-	ev_io_init(&c->io, on_io, info->epoll_fd, EV_READ);
-	ev_timer_init(&c->due, on_due, 0., 0.);
-	c->io.data = c->due.data = c;
-	ev_io_start(host->loop, &c->io);
-	ev_timer_start(host->loop, &c->due);
+	r = http_nest_start(&c->nest, host->loop, mhd, err);
+	if (r < 0)
+		return r;
 	control_events_init(c);
 	return 0;
 }
@@ -352,20 +319,19 @@ struct control *control_close(struct control *c)
 {
 	if (!c)
 		return NULL;
-	if (c->mhd) {
+	if (c->nest.mhd) {
 		/* Resumes them, for no connection may be asleep when the server stops; what they say last is written. */
 		control_events_end(c);
 		for (int i = 0; i < 3; i++)
-			(void)MHD_run(c->mhd);
-		ev_io_stop(c->host.loop, &c->io);
-		ev_timer_stop(c->host.loop, &c->due);
+			(void)MHD_run(c->nest.mhd);
+		http_nest_unwatch(&c->nest);
 		ev_timer_stop(c->host.loop, &c->lost);
 	}
 	/* Before the listening socket is closed: after that the path may be another waggle's. */
 	if (c->path)
 		(void)unlink(c->path);
-	if (c->mhd)
-		MHD_stop_daemon(c->mhd);
+	if (c->nest.mhd)
+		http_nest_stop(&c->nest);
 	closep(&c->fd);
 	free(c->path);
 	free(c);

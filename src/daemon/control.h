@@ -45,6 +45,9 @@ void control_event_json(struct control *c, json_t *event);
 void control_lb_event(struct control *c, const struct lb_event *event, const struct service *service,
 		      const struct backend *backend);
 
+/* What GET /v1/status answers; the caller's. */
+int control_status(struct control *c, json_t **ret);
+
 /* The accelerator came or went. Nobody reads it at the moment. */
 void control_set_accel(struct control *c, struct accel *accel);
 

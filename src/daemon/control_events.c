@@ -32,8 +32,7 @@ static void stream_wake(struct stream *s)
 	s->suspended = false;
 	ev_io_stop(s->c->host.loop, &s->gone);
 	MHD_resume_connection(s->conn);
-	/* Without a thread of its own the library only notes that; it has to be run. */
-	ev_feed_event(s->c->host.loop, &s->c->due, EV_TIMER);
+	http_nest_wake(&s->c->nest);
 }
 
 /* A listener has nothing to say: whatever comes is its end. */

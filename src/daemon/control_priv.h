@@ -6,6 +6,7 @@
 #include <microhttpd.h>
 
 #include "daemon/control.h"
+#include "daemon/http_nest.h"
 
 /* Each may hold a copy of the table of sockets. */
 #define CONTROL_DUMPS_MAX 4
@@ -20,16 +21,15 @@ struct control {
 	char *path;
 	int fd; /* listening; libmicrohttpd's once it serves */
 	struct control_host host;
-	struct MHD_Daemon *mhd;
-	ev_io io;
-	ev_timer due;
+	struct http_nest nest;
 	ev_timer lost; /* while someone listens */
 	uint64_t lost_seen;
 	struct stream *streams;
 	size_t n_streams, n_dumps;
 	uint64_t start_ms;
-	size_t n_socks, n_joined; /* counted when last asked for */
-	uint64_t count_due_ms;	  /* not to be counted again before */
+	size_t n_socks, n_joined;  /* counted when last asked for */
+	size_t n_why[_AC_WHY_MAX]; /* of those that are not joined */
+	uint64_t count_due_ms;	   /* not to be counted again before */
 };
 
 #define CONTROL_ARGS_MAX 2

@@ -49,14 +49,18 @@ static int count_sockets(struct control *c)
 		return r;
 	c->n_socks = n;
 	c->n_joined = 0;
-	for (size_t i = 0; i < n; i++)
+	memset(c->n_why, 0, sizeof(c->n_why));
+	for (size_t i = 0; i < n; i++) {
 		c->n_joined += socks[i].in_map;
+		if (!socks[i].in_map && socks[i].sock.why < _AC_WHY_MAX)
+			c->n_why[socks[i].sock.why]++;
+	}
 	end = control_now_ms();
 	c->count_due_ms = end + (end - begin) * COUNT_SHARE;
 	return 0;
 }
 
-enum MHD_Result control_get_status(struct control *c, struct MHD_Connection *conn, struct request *req)
+int control_status(struct control *c, json_t **ret)
 {
 	const struct accel_probe *probe = c->host.accel ? accel_probed(c->host.accel) : NULL;
 	struct wire_status s = {
@@ -71,19 +75,30 @@ enum MHD_Result control_get_status(struct control *c, struct MHD_Connection *con
 	json_t *body;
 	int r;
 
-	(void)req;
 	r = c->host.accel ? accel_stats(c->host.accel, s.stats) : 0;
 	if (r >= 0)
 		r = count_sockets(c);
 	if (r < 0)
-		return reply_errno(conn, r, "cannot read the counters");
+		return r;
+	for (size_t i = 0; i < _AC_WHY_MAX; i++)
+		s.why[i] = c->n_why[i];
 	s.joined = c->n_joined;
 	s.watched = c->n_socks - c->n_joined;
 	s.leaving = c->host.leaving(c->host.data, &left, &asleep);
 	s.left = left;
 	s.asleep = asleep;
 	body = wire_status(&s);
-	return control_reply(conn, MHD_HTTP_OK, c->host.run && body ? run_status(c->host.run, body) : body);
+	*ret = c->host.run && body ? run_status(c->host.run, body) : body;
+	return *ret ? 0 : -ENOMEM;
+}
+
+enum MHD_Result control_get_status(struct control *c, struct MHD_Connection *conn, struct request *req)
+{
+	json_t *body = NULL;
+	int r = control_status(c, &body);
+
+	(void)req;
+	return r < 0 ? reply_errno(conn, r, "cannot read the counters") : control_reply(conn, MHD_HTTP_OK, body);
 }
 
 enum MHD_Result control_get_executables(struct control *c, struct MHD_Connection *conn, struct request *req)

@@ -16,6 +16,7 @@
 #include "daemon/daemon.h"
 #include "daemon/health.h"
 #include "daemon/ifaddr.h"
+#include "daemon/metrics.h"
 #include "daemon/notify.h"
 #include "daemon/resolve.h"
 #include "model/wire.h"
@@ -414,6 +415,9 @@ static int run_start(struct run *run, struct err *err)
 	r = control_serve(run->control, &host, err);
 	if (r < 0)
 		return r;
+	r = metrics_open(run, &run->metrics, err);
+	if (r < 0)
+		return r;
 	services_forget(run->services);
 	run->loaded_ms = run_now_ms();
 	run_watch(run);
@@ -422,6 +426,7 @@ static int run_start(struct run *run, struct err *err)
 
 static void run_done(struct run *run)
 {
+	run->metrics = metrics_close(run->metrics);
 	run->control = control_close(run->control);
 	hooks_close(run);
 	run->resolve = resolve_free(run->resolve);

@@ -26,6 +26,7 @@ struct run {
 	struct resolve *resolve;
 	struct ifaddr *ifaddr;
 	struct control *control;
+	struct metrics *metrics; /* NULL: off */
 	char *keep_path;
 
 	/* Hooks: see hooks.c. */

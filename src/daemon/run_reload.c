@@ -6,6 +6,7 @@
 #include "daemon/notify.h"
 #include "daemon/resolve.h"
 #include "daemon/ifaddr.h"
+#include "daemon/metrics.h"
 #include "daemon/run.h"
 
 static void config_errors_cleanup(struct config_errors *e)
@@ -103,6 +104,7 @@ static int reload_do(struct run *run, json_t **ret)
 	services_forget(run->services);
 	warnings = json_array();
 	hooks_configure(run, was, warnings);
+	metrics_configure(run, warnings);
 	hooks_applied(run);
 	(void)config_free(was);
 	run->reloads++;

@@ -161,16 +161,19 @@ json_t *wire_exe(const struct wire_exe *exe)
 
 json_t *wire_status(const struct wire_status *s)
 {
-	json_t *counters = json_object();
+	json_t *counters = json_object(), *why = json_object();
 
 	for (unsigned int i = 0; i < _AC_STAT_MAX; i++)
 		(void)json_object_set_new(counters, stat_words[i], json_integer((json_int_t)s->stats[i]));
-	return json_pack("{s:I, s:s, s:I, s:s, s:s, s:o, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:o}", "pid",
+	for (unsigned int i = 0; i < _AC_WHY_MAX; i++)
+		if (s->why[i])
+			(void)json_object_set_new(why, why_words[i], json_integer((json_int_t)s->why[i]));
+	return json_pack("{s:I, s:s, s:I, s:s, s:s, s:o, s:o, s:{s:I, s:I, s:o}, s:{s:I, s:I}, s:o}", "pid",
 			 (json_int_t)s->pid, "version", s->version, "uptime_s", (json_int_t)s->uptime_s, "state",
 			 s->leaving ? "leaving" : "running", "class", s->class, "reason",
 			 s->reason[0] ? wire_string(s->reason) : json_null(), "cgroup", wire_string(s->cgroup),
-			 "sockets", "joined", (json_int_t)s->joined, "watched", (json_int_t)s->watched, "leaving",
-			 "left", (json_int_t)s->left, "asleep", (json_int_t)s->asleep, "counters", counters);
+			 "sockets", "joined", (json_int_t)s->joined, "watched", (json_int_t)s->watched, "reasons", why,
+			 "leaving", "left", (json_int_t)s->left, "asleep", (json_int_t)s->asleep, "counters", counters);
 }
 
 json_t *wire_error(const char *text)

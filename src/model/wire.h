@@ -52,8 +52,9 @@ struct wire_status {
 	int64_t pid;
 	uint64_t uptime_s;
 	bool leaving;
-	uint64_t joined, watched; /* sockets */
-	uint64_t left, asleep;	  /* while leaving: how many wait, and for how many a reader has to wake */
+	uint64_t joined, watched;  /* sockets */
+	uint64_t why[_AC_WHY_MAX]; /* of those that are watched */
+	uint64_t left, asleep;	   /* while leaving: how many wait, and for how many a reader has to wake */
 	uint64_t stats[_AC_STAT_MAX];
 };
 json_t *wire_status(const struct wire_status *s);

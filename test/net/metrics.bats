@@ -1,0 +1,242 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# /metrics of `waggle run`: what promtool and a real Prometheus make of it, and what it says.
+
+load ../lib/net.bash
+load ../lib/run.bash
+
+export AT=127.0.0.1:9469
+export EXAMPLES=$BATS_TEST_DIRNAME/../../examples
+
+# web LINE...: a service with these backends and checks of them, and the metrics on $AT.
+web() {
+	{
+		printf 'services:\n  - name: web\n    listen: 198.18.0.5:80\n    scheduler: round-robin\n'
+		printf '    health: { tcp: true, interval: 1s, timeout: 1s }\n    backends:\n'
+		printf '      - %s\n' "$@"
+	} | config "metrics: { listen: '$AT' }" "$(more)"
+}
+
+more() {
+	:
+}
+
+metrics_up() {
+	run_addresses
+	backend_start 198.18.0.2 8080
+	backend_start 198.18.0.3 8080
+	web 198.18.0.2:8080 198.18.0.3:8080
+	run_start
+}
+
+scrape() {
+	curl -sS --fail --max-time 20 "http://$AT/metrics"
+}
+
+# metric_is NAME{LABELS} VALUE
+metric_is() {
+	local now
+	now=$(scrape | awk -v name="$1" 'index($0, name " ") == 1 { print $NF }')
+	if [ "$now" != "$2" ]; then
+		echo "$1 is '$now', not '$2'" >&2
+		return 1
+	fi
+}
+
+# status METHOD PATH
+status() {
+	curl -s -o /dev/null -w '%{http_code}' --max-time 20 -X "$1" "http://$AT$2"
+}
+
+counts_what_happens() {
+	metrics_up
+	until_true 15 metric_is 'waggle_backend_state{service="web",backend="198.18.0.2:8080",state="up"}' 1
+	scrape | promtool check metrics
+	metric_is 'waggle_service_up{service="web"}' 1
+	metric_is 'waggle_services{state="up"}' 1
+	metric_is 'waggle_backend_picks_total{service="web",backend="198.18.0.2:8080"}' 0
+	[ "$(who http://198.18.0.5/ 20)" = $'10 198.18.0.2\n10 198.18.0.3' ]
+	until_true 10 metric_is 'waggle_backend_picks_total{service="web",backend="198.18.0.2:8080"}' 10
+	metric_is 'waggle_lb_picked_total' 20
+	metric_is 'waggle_backend_check_success{service="web",backend="198.18.0.3:8080"}' 1
+	kill -KILL "$BACKEND"
+	until_true 20 metric_is 'waggle_backend_state{service="web",backend="198.18.0.3:8080",state="down"}' 1
+	metric_is 'waggle_service_backends{service="web",state="down"}' 1
+	metric_is 'waggle_backend_check_success{service="web",backend="198.18.0.3:8080"}' 0
+	"$WAGGLE" drain web 198.18.0.2:8080
+	until_true 10 metric_is 'waggle_service_up{service="web"}' 0
+	metric_is 'waggle_metrics_omitted_backends' 0
+	metric_is 'waggle_hook_on{hook="connect"}' 1
+	run_stop
+}
+
+# What the control API says is what the metrics say.
+agrees_with_api() {
+	local key value
+
+	metrics_up
+	who http://198.18.0.5/ 7 >/dev/null
+	while IFS=$'\t' read -r key value; do
+		until_true 10 metric_is "waggle_lb_${key//-/_}_total" "$value"
+	done < <(api /v1/status | jq -r '.balancing.counters | to_entries[] | [.key, .value] | @tsv')
+	metric_is waggle_lb_picked_total 7
+	run_stop
+}
+
+answers_readers_only() {
+	metrics_up
+	[ "$(status GET /metrics)" = 200 ]
+	[ "$(status GET /)" = 404 ]
+	[ "$(status GET /v1/status)" = 404 ]
+	[ "$(status POST /metrics)" = 405 ]
+	[ "$(status DELETE /metrics)" = 405 ]
+	[ "$(status PUT /v1/reload)" = 405 ]
+	curl -sS --max-time 20 -I "http://$AT/metrics" >"$WORK/head"
+	grep -qi '^Content-Type: text/plain; version=0.0.4' "$WORK/head"
+	[ "$(curl -s -o /dev/null -w '%{http_code}' --max-time 20 --data x=y "http://$AT/metrics")" = 405 ]
+	curl -sS --max-time 20 -X POST -D "$WORK/head" -o /dev/null "http://$AT/metrics"
+	grep -qi '^Allow: GET, HEAD' "$WORK/head"
+	run_stop
+}
+
+# Whoever holds connections open keeps others out only until the server hangs up.
+holders_are_hung_up_on() {
+	local fds=() fd i
+
+	metrics_up
+	for ((i = 0; i < 24; i++)); do
+		exec {fd}<>"/dev/tcp/127.0.0.1/9469"
+		fds+=("$fd")
+	done
+	until_true 40 scrape
+	api /v1/status >/dev/null
+	for fd in "${fds[@]}"; do
+		exec {fd}>&-
+	done
+	run_stop
+}
+
+address_is_reloaded() {
+	metrics_up
+	scrape >/dev/null
+	AT=127.0.0.1:9470
+	web 198.18.0.2:8080
+	"$WAGGLE" reload
+	metric_is 'waggle_config_reloads_total{result="success"}' 1
+	! answers 127.0.0.1 9469
+	AT='[::1]:9470'
+	web 198.18.0.2:8080
+	"$WAGGLE" reload
+	scrape >/dev/null
+	! answers 127.0.0.1 9470
+	# One that somebody else has: it stays where it is, and says so.
+	AT=198.18.0.2:8080
+	sed -i "s/^metrics:.*/metrics: { listen: '$AT', allow-remote: true }/" "$CONFIG"
+	"$WAGGLE" reload >"$WORK/reload" 2>&1
+	grep -q "metrics: cannot listen on 198.18.0.2:8080: Address already in use" "$WORK/reload"
+	AT='[::1]:9470'
+	scrape >/dev/null
+	sed -i '/^metrics:/d' "$CONFIG"
+	"$WAGGLE" reload
+	! answers ::1 9470
+	run_stop
+}
+
+no_start_without_the_address() {
+	run_addresses
+	backend_start 127.0.0.1 9469
+	web 198.18.0.2:8080
+	! timeout 30 "$WAGGLE" run -c "$CONFIG" 2>"$WORK/run.err"
+	grep -q "metrics: cannot listen on 127.0.0.1:9469: Address already in use" "$WORK/run.err"
+}
+
+# A bound on what is told, however many there are.
+many_backends_are_summed() {
+	local i
+
+	run_addresses
+	backend_start 198.18.0.2 8080
+	{
+		printf 'services:\n  - { name: web, listen: "198.18.0.5:80", backends: [ "198.18.0.2:8080" ] }\n'
+		printf '  - name: big\n    listen: 198.18.0.6:80\n    backends:\n'
+		for ((i = 0; i < 1000; i++)); do
+			printf '      - 198.18.%d.%d:81\n' $((i / 250 + 1)) $((i % 250 + 1))
+		done
+	} | config "metrics: { listen: '$AT' }"
+	run_start
+	[ "$(who http://198.18.0.5/ 5)" = "5 198.18.0.2" ]
+	until_true 10 metric_is 'waggle_service_picks_total{service="web"}' 5
+	metric_is 'waggle_service_backends{service="big",state="up"}' 1000
+	metric_is waggle_metrics_omitted_backends 1001
+	scrape >"$WORK/text"
+	! grep -q '^waggle_backend_' "$WORK/text"
+	promtool check metrics <"$WORK/text"
+	(($(wc -l <"$WORK/text") < 400))
+	run_stop
+}
+
+prom() {
+	curl -sS --fail --max-time 20 --data-urlencode "query=$1" http://127.0.0.1:9090/api/v1/query |
+		jq -r '.data.result[0].value[1]'
+}
+
+prom_is() {
+	[ "$(prom "$1")" = "$2" ]
+}
+
+real_prometheus() {
+	local prometheus
+
+	metrics_up
+	cat >"$WORK/prometheus.yml" <<-EOF
+		global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }
+		rule_files: [ "$EXAMPLES/alerts.yaml" ]
+		scrape_configs: [ { job_name: waggle, static_configs: [ { targets: [ "$AT" ] } ] } ]
+	EOF
+	promtool check config "$WORK/prometheus.yml"
+	timeout 80 prometheus --config.file="$WORK/prometheus.yml" --storage.tsdb.path="$WORK/tsdb" \
+		--web.listen-address=127.0.0.1:9090 --log.level=error 2>"$WORK/prometheus.err" &
+	prometheus=$!
+	until_true 30 prom_is 'up{job="waggle"}' 1
+	who http://198.18.0.5/ 8 >/dev/null
+	until_true 20 prom_is 'sum by (service) (waggle_backend_picks_total)' 8
+	until_true 20 prom_is 'waggle_build_info' 1
+	"$WAGGLE" drain web 198.18.0.2:8080
+	"$WAGGLE" drain web 198.18.0.3:8080
+	# The rule that comes with waggle fires.
+	until_true 40 prom_is 'ALERTS{alertname="WaggleServiceDown",alertstate="firing",service="web"}' 1
+	kill -TERM "$prometheus"
+	wait "$prometheus" || true
+	run_stop
+}
+
+# Every series that the dashboard and the rules ask for is one that is told.
+examples_ask_for_what_is_told() {
+	local name
+
+	more() { echo "accelerate: { cgroups: [ \"$SCOPE\" ] }"; }
+	metrics_up
+	scrape >"$WORK/text"
+	promtool check metrics <"$WORK/text"
+	grep -q '^waggle_accel_sockets{state="joined"} ' "$WORK/text"
+	grep -q '^waggle_accel_not_joined_sockets{reason="learning"} ' "$WORK/text"
+	promtool check rules "$EXAMPLES/alerts.yaml"
+	jq -e '.panels | length > 5' "$EXAMPLES/grafana-dashboard.json" >/dev/null
+	for name in $({ jq -r '.panels[].targets[].expr, .templating.list[].definition? // empty' "$EXAMPLES/grafana-dashboard.json"
+		grep -v summary "$EXAMPLES/alerts.yaml"; } | grep -oE 'waggle_[a-z_]+' | sort -u); do
+		# These take the place of the backends' own where there are too many.
+		[[ $name == waggle_service_@(picks|failures|bytes)_total ]] && continue
+		grep -qE "^# TYPE $name " "$WORK/text" || { echo "nothing is told of $name" >&2; return 1; }
+	done
+	run_stop
+}
+
+@test "metrics count picks, checks, states and drains, and promtool finds nothing wrong" { inside counts_what_happens; }
+@test "metrics and the control API agree" { inside agrees_with_api; }
+@test "only GET and HEAD of /metrics are answered" { inside answers_readers_only; }
+@test "who holds all connections of the metrics is hung up on" { inside holders_are_hung_up_on; }
+@test "a reload moves the metrics, and switches them off" { inside address_is_reloaded; }
+@test "no start without the address of the metrics" { inside no_start_without_the_address; }
+@test "above 1000 backends there are sums by service" { inside many_backends_are_summed; }
+@test "a real Prometheus scrapes it, and a rule fires" { inside real_prometheus; }
+@test "dashboard and rules ask for what is told" { inside examples_ask_for_what_is_told; }
