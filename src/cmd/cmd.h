@@ -59,6 +59,8 @@ extern const struct cmd cmd_doctor;
 extern const struct cmd cmd_demo;
 extern const struct cmd cmd_bench;
 extern const struct cmd cmd_check;
+extern const struct cmd cmd_policy;
+extern const struct cmd cmd_backend;
 
 /*
  * Parses the options and counts the operands of cmd into args, by the table. Returns 0 and the index of the first

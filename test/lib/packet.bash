@@ -80,6 +80,9 @@ network() {
 	done
 	in_ns lb sysctl -qw net.ipv4.conf.all.forwarding=1 net.ipv6.conf.all.forwarding=1
 	link client 1
+	# Not a backend: but its veth has to have a program too.
+	in_ns client "$WAGGLE" backend setup --interface eth0 --address 198.19.0.99
+	mv /sys/fs/bpf/waggle/pk_decap@eth0 /sys/fs/bpf/waggle/decap_client
 	link b1 11
 	link b2 12
 }
@@ -90,8 +93,9 @@ backends() {
 
 	head -c 3000000 /dev/urandom >"$WORK/body"
 	for b in b1 b2; do
-		ip -n "$b" address add "$(vip 4)/32" dev lo
-		ip -n "$b" address add "$(bare "$(vip 6)")/128" dev lo nodad
+		# What its program sends by XDP_TX, a veth gets only if it has a program itself: this is one.
+		in_ns "$b" "$WAGGLE" backend setup --interface eth0 --address "$(vip 4)" --address "$(bare "$(vip 6)")"
+		mv /sys/fs/bpf/waggle/pk_decap@eth0 "/sys/fs/bpf/waggle/decap_$b"
 		mkdir "$WORK/$b"
 		cat >"$WORK/$b/nginx.conf" <<-END
 			daemon off;
@@ -172,7 +176,9 @@ balancer() {
 
 	shift
 	: >"$WORK/balancer.out"
-	in_ns lb "$TOOLS/pk_run" "l-client:$hook" "l-b1:$hook" "l-b2:$hook" "$@" >"$WORK/balancer.out" 2>"$WORK/balancer.err" &
+	(
+		exec nsenter --net=/run/netns/lb "$TOOLS/pk_run" "l-client:$hook" "l-b1:$hook" "l-b2:$hook" "$@"
+	) >"$WORK/balancer.out" 2>"$WORK/balancer.err" &
 	BALANCER=$!
 	until grep -q '^ready' "$WORK/balancer.out"; do
 		if ((tries-- == 0)) || ! kill -0 "$BALANCER" 2>/dev/null; then
@@ -183,6 +189,13 @@ balancer() {
 	done
 	# Each interface is served as was asked.
 	[ "$(grep -c ": $hook: " "$WORK/balancer.out")" = 3 ]
+}
+
+# The balancer knows its neighbours: generic XDP cannot ask for them.
+neighbours() {
+	in_ns lb busybox ping -c 1 -W 5 "$(bare "$(backend "$1" 1)")"
+	in_ns lb busybox ping -c 1 -W 5 "$(bare "$(backend "$1" 2)")"
+	in_ns client busybox ping -c 1 -W 5 "$([ "$1" = 4 ] && echo 198.18.1.1 || echo 2001:2:0:1::1)"
 }
 
 balancer_stop() {

@@ -12,9 +12,10 @@ ways() {
 
 	network
 	backends
+	[ "$1" != xdp-generic ] || neighbours "$2"
 	# shellcheck disable=SC2046 # a list
-	balancer "$1" $(for forward in nat dnat dsr; do service $forward "$2"; done)
-	for forward in nat dnat dsr; do
+	balancer "$1" $(for forward in nat dnat dsr ipip gue; do service $forward "$2"; done)
+	for forward in nat dnat dsr ipip gue; do
 		echo "$forward" >&2
 		both_answer $forward "$2"
 		large_bodies $forward "$2"
@@ -27,6 +28,7 @@ ways() {
 	[ "$(get "http://$(vip "$2"):$(port nat 80)/client")" != "$(client "$2")" ]
 	[ "$(get "http://$(vip "$2"):$(port dnat 80)/client")" = "$(client "$2")" ]
 	[ "$(get "http://$(vip "$2"):$(port dsr 80)/client")" = "$(client "$2")" ]
+	[ "$(get "http://$(vip "$2"):$(port gue 80)/client")" = "$(client "$2")" ]
 	balancer_stop
 }
 
