@@ -72,6 +72,8 @@ static void streams_trace(struct control *c, bool on)
 		accel_trace(c->host.accel, on);
 	if (c->host.run)
 		lb_ctl(c->host.run->lb)->trace = on;
+	if (c->host.run && c->host.run->redirect)
+		redirect_trace(c->host.run->redirect, on);
 }
 
 void control_set_accel(struct control *c, struct accel *accel)

@@ -174,6 +174,15 @@ static void hook_accel_close(struct run *run)
 }
 
 static const struct run_hook hooks[] = {
+	/* Before the connect hook: it has to see what the program asked for. */
+	{ .name = "redirect",
+	  .wanted = run_redirect_wanted,
+	  .is_on = run_redirect_is_on,
+	  .open = run_redirect_open,
+	  .configure = run_redirect_configure,
+	  .end = run_redirect_end,
+	  .close = run_redirect_close,
+	  .status = run_redirect_status },
 	{ .name = "connect",
 	  .wanted = connect_wanted,
 	  .is_on = connect_is_on,

@@ -12,6 +12,7 @@
 #include "hook/accel.h"
 #include "hook/connect.h"
 #include "hook/lb.h"
+#include "hook/redirect.h"
 
 #include "daemon/hooked.h"
 
@@ -30,6 +31,8 @@ struct run {
 	char *keep_path;
 
 	/* Hooks: see hooks.c. */
+	struct redirect *redirect;
+	ev_io redirect_events;
 	struct connect *connect;
 	struct accel *accel;
 	struct hooked accel_hooked;
@@ -88,6 +91,16 @@ struct run_hook {
 	/* More about it for GET /v1/status, into an object that has name and on; NULL: nothing. */
 	void (*status)(const struct run *run, json_t *ret);
 };
+
+/* hook_redirect.c: redirects and policies, a line of the table. */
+bool run_redirect_wanted(const struct config *config);
+bool run_redirect_is_on(const struct run *run);
+int run_redirect_open(struct run *run, struct err *err);
+int run_redirect_configure(struct run *run, const struct config *was, struct err *err);
+int run_redirect_end(struct run *run, struct err *err);
+void run_redirect_close(struct run *run);
+void run_redirect_status(const struct run *run, json_t *ret);
+
 int hooks_open(struct run *run, struct err *err);
 /* What cannot be done now is appended to warnings, as sentences. */
 void hooks_configure(struct run *run, const struct config *was, json_t *warnings);

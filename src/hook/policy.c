@@ -110,16 +110,24 @@ static size_t ask_redirect(const struct policy *p, const struct rd_compiled *t, 
 	return t->origins[i];
 }
 
-void policy_ask(const struct policy *p, const struct policy_question *q, struct policy_answer *ret)
+int policy_ask(const struct policy *p, const struct policy_question *question, struct policy_answer *ret)
 {
 	const struct rd_compiled *policies = p->tables[RD_POLICY], *redirects = p->tables[RD_REDIRECT];
+	_cleanup_free_ char *from = rd_group_tidy(question->from);
+	_cleanup_free_ char *to_group = question->to_group ? rd_group_tidy(question->to_group) : NULL;
+	struct policy_question q = *question;
 
+	if (!from || (question->to_group && !to_group))
+		return -ENOMEM;
+	q.from = from;
+	q.to_group = to_group;
 	*ret = (struct policy_answer){ .allowed = true, .policy = POLICY_NONE, .redirect = POLICY_NONE };
 	if (policies)
-		ret->policy = ask_policy(p, policies, q);
+		ret->policy = ask_policy(p, policies, &q);
 	for (size_t i = 0; policies && ret->policy != POLICY_NONE && i < policies->side.n; i++)
 		if (policies->origins[i] == ret->policy)
 			ret->allowed = !(policies->entries[i].flags & RD_DENY);
 	if (redirects && ret->allowed)
-		ret->redirect = ask_redirect(p, redirects, q);
+		ret->redirect = ask_redirect(p, redirects, &q);
+	return 0;
 }

@@ -32,7 +32,7 @@ struct policy_answer {
 
 /* config is borrowed until policy_close(). */
 int policy_open(const struct config *config, struct policy **ret, struct err *err);
-void policy_ask(const struct policy *p, const struct policy_question *q, struct policy_answer *ret);
+int policy_ask(const struct policy *p, const struct policy_question *q, struct policy_answer *ret);
 
 struct policy *policy_close(struct policy *p);
 static inline void policy_closep(struct policy **p)

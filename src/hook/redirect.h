@@ -60,6 +60,9 @@ uint64_t redirect_hits(const struct redirect *r, enum rd_table table, size_t ent
 /* Cgroups that are named and do not exist. */
 size_t redirect_missing(const struct redirect *r);
 
+/* Nothing is redirected or denied any more: removes what is pinned in dir. Close every struct redirect first. */
+int redirect_detach(const char *dir, struct err *err);
+
 /* The kernel's id of one of the maps ("rd_pend"), for tests and for people; 0: there is none such. */
 uint32_t redirect_map_id(const struct redirect *r, const char *name);
 

@@ -32,7 +32,7 @@ static char *tidy_path(const char *written, const char *root)
 
 	if (n > 1 && !strncmp(written, root, n) && (written[n] == '/' || !written[n]))
 		written += n;
-	path = out = malloc(strlen(written) + 2);
+	path = out = calloc(1, strlen(written) + 2);
 	if (!path)
 		return NULL;
 	*out++ = '/';
@@ -45,13 +45,19 @@ static char *tidy_path(const char *written, const char *root)
 	return path;
 }
 
+char *rd_group_tidy(const char *written)
+{
+	_cleanup_free_ char *root = NULL;
+
+	/* Without a tree nothing is below its root as it is mounted. */
+	(void)cgroup_root(&root, NULL);
+	return tidy_path(written, root ? root : "/");
+}
+
 const struct rd_group *rd_groups_get(const struct rd_groups *g, const char *written)
 {
-	_cleanup_free_ char *root = NULL, *path = NULL;
+	_cleanup_free_ char *path = rd_group_tidy(written);
 
-	if (cgroup_root(&root, NULL) < 0)
-		return NULL;
-	path = tidy_path(written, root);
 	for (size_t i = 0; path && i < g->n; i++)
 		if (streq(g->v[i].path, path))
 			return &g->v[i];

@@ -274,3 +274,23 @@ void rd_links_done(struct redirect *r)
 	r->links = NULL;
 	r->n_links = 0;
 }
+
+int redirect_detach(const char *dir, struct err *err)
+{
+	const struct dirent *d;
+	DIR *list = opendir(dir);
+	char path[512];
+	int r = 0;
+
+	if (!list)
+		return errno == ENOENT ? 0 : err_set(err, -errno, "cannot list '%s': %s", dir, strerror(errno));
+	while ((d = readdir(list))) {
+		if (strncmp(d->d_name, "rd_", 3))
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, d->d_name);
+		if (unlink(path) < 0 && errno != ENOENT)
+			r = err_set(err, -errno, "cannot remove '%s': %s", path, strerror(errno));
+	}
+	(void)closedir(list);
+	return r;
+}

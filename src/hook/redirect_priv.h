@@ -78,6 +78,8 @@ struct redirect {
 /* redirect_group.c: root, and every cgroup that c names, once each, whether it exists or not. */
 int rd_groups_find(const struct config *c, const char *root, struct rd_groups *ret, struct err *err);
 void rd_groups_done(struct rd_groups *g);
+/* A path as the groups have it, of one as it is written; the caller frees it. NULL: no memory. */
+char *rd_group_tidy(const char *written);
 /* By what is written in the configuration. NULL: it is not in there. */
 const struct rd_group *rd_groups_get(const struct rd_groups *g, const char *written);
 bool rd_group_holds(const struct rd_group *outer, const struct rd_group *inner);

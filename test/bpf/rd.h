@@ -19,14 +19,15 @@ struct rd_fx {
 	char *app, *proxy, *top; /* cgroups, as configurations name them */
 	int listener, listener6; /* of the proxy: 127.0.0.1 and ::1, the same port */
 	uint16_t port;
+	uint64_t stats[_RD_STAT_MAX]; /* at the test's start */
 };
 extern struct rd_fx rd;
 
-/* Once a program: fx_away() and cgroups below it. */
+/* Once a program: fx_away(), cgroups below it, and the hook. */
 int rd_away(void **state);
 int rd_home(void **state);
 
-/* Per test: the programs, one entry (app to the proxy's port), and a proxy on 127.0.0.1 alone. */
+/* Per test: one entry (app to the proxy's port), and a proxy on 127.0.0.1 alone. */
 int rd_load(void **state);
 int rd_unload(void **state);
 /* Takes over what is in rd.config. */

@@ -318,7 +318,7 @@ static void test_differential(void **state)
 			uint64_t hits = 0;
 			int r;
 
-			policy_ask(policy, &q, &answer);
+			assert_int_equal(policy_ask(policy, &q, &answer), 0);
 			if (answer.policy != POLICY_NONE)
 				hits = redirect_hits(rd.redirect, RD_POLICY, answer.policy);
 			assert_non_null(inet_ntop(AF_INET6, &q.to, text, sizeof(text)));

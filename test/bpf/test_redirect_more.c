@@ -286,7 +286,9 @@ static void test_takeover(void **state)
 	struct redirect_opts opts = { .dir = dir, .cgroup = rd.top };
 	struct err err = {};
 
-	rd.redirect = redirect_close(rd.redirect);
+	rd.config.n_redirects = 0;
+	rd_apply();
+	rd.config.n_redirects = 1;
 	rd_expect_straight("198.18.0.5", 80);
 	assert_non_null(mkdtemp(dir));
 	assert_int_equal(mount("bpf", dir, "bpf", 0, NULL), 0);

@@ -1,0 +1,394 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Redirects and policies through `waggle run`, with haproxy as a transparent proxy: it reads SO_ORIGINAL_DST, connects there,
+# and says in a header what it was told. Clients are in $SCOPE, the proxy and the servers in cgroups of their own.
+
+load ../lib/net.bash
+load ../lib/run.bash
+
+# in_group NAME COMMAND...: runs it in this cgroup below the test's.
+in_group() {
+	(
+		mkdir -p "$CG/$1"
+		echo "$BASHPID" >"$CG/$1/cgroup.procs"
+		"${@:2}"
+	)
+}
+
+# start_in NAME COMMAND...: a program, in the background. Its pid is in STARTED.
+start_in() {
+	(
+		mkdir -p "$CG/$1"
+		echo "$BASHPID" >"$CG/$1/cgroup.procs"
+		exec "${@:2}"
+	) >>"$WORK/started" 2>&1 &
+	STARTED=$!
+}
+
+# Servers at 198.18.0.2 to 4 and 2001:2::2 and 3, port 8080, which say their address.
+servers() {
+	local a
+
+	run_addresses
+	for a in 198.18.0.2 198.18.0.3 2001:2::2; do
+		start_in server "$TOOLS/httpd" "$a" 8080 "$a"
+		until_true 10 answers "$a" 8080
+	done
+}
+
+# haproxy_start PORT [ADDRESS]: of HTTP, and of plain TCP on the next port. Its pid is in PROXY.
+haproxy_start() {
+	cat >"$WORK/haproxy.cfg" <<-END
+		defaults
+			timeout connect 10s
+			timeout client 60s
+			timeout server 60s
+		listen http
+			mode http
+			bind ${2:-127.0.0.1}:$1
+			http-response set-header told %[dst]:%[dst_port]
+			server any 0.0.0.0:0
+		listen tcp
+			mode tcp
+			bind ${2:-127.0.0.1}:$(($1 + 1))
+			server any 0.0.0.0:0
+	END
+	start_in proxy "${NETNS[@]}" haproxy -db -f "$WORK/haproxy.cfg"
+	PROXY=$STARTED
+}
+NETNS=()
+
+proxy_is_up() {
+	[ "$(curl -sS --max-time 5 -o /dev/null -w '%header{told}' http://198.18.0.2:8080/)" = 198.18.0.2:8080 ]
+}
+
+# redirected URL: what the proxy was told, and what the server said.
+redirected() {
+	curl -sS --max-time 10 -w ' by %header{told}' "$1" | tr -d '\n'
+}
+
+# redirect LINE...: the one redirect of the test, with more keys.
+redirect() {
+	{
+		printf 'redirect:\n  - cgroup: %s\n    to: 127.0.0.1:15001\n    proxy-cgroup: %s\n' "$SCOPE" "$CG/proxy"
+		printf '    %s\n' "$@"
+	} | config "${SECTION-}"
+}
+
+told_the_destination() {
+	servers
+	haproxy_start 15001
+	redirect
+	run_start
+	until_true 10 proxy_is_up
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	[ "$(redirected http://198.18.0.3:8080/)" = "198.18.0.3 by 198.18.0.3:8080" ]
+	# curl itself believes to be where it wanted to go.
+	[ "$(curl -sS --max-time 10 -o /dev/null -w '%{remote_ip}:%{remote_port}' http://198.18.0.3:8080/)" = 198.18.0.3:8080 ]
+	# Others go straight there.
+	[ "$(in_group out redirected http://198.18.0.2:8080/)" = "198.18.0.2 by " ]
+	"$WAGGLE" status --json | jq -e '.hooks[] | select(.name == "redirect") | .redirects[0].connections >= 4'
+	run_stop
+}
+
+excluded() {
+	servers
+	haproxy_start 15001
+	redirect 'exclude-cidrs: [ 198.18.0.3/32 ]'
+	run_start
+	until_true 10 proxy_is_up
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	[ "$(redirected http://198.18.0.3:8080/)" = "198.18.0.3 by " ]
+	redirect 'exclude-ports: [ 8080 ]'
+	"$WAGGLE" reload
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by " ]
+	# Without redirects the hook is gone.
+	config </dev/null
+	"$WAGGLE" reload
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by " ]
+	"$WAGGLE" status --json | jq -e '.hooks[] | select(.name == "redirect") | .on == false'
+	redirect
+	"$WAGGLE" reload
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	run_stop
+}
+
+# The redirect outlives waggle, however that ends, and the next one takes it over.
+outlives() {
+	servers
+	haproxy_start 15001
+	redirect
+	run_start
+	until_true 10 proxy_is_up
+	run_stop
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	run_start
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	kill -KILL "$RUN"
+	wait "$RUN" || true
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	redirect 'exclude-cidrs: [ 198.18.0.3/32 ]'
+	run_start
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	[ "$(redirected http://198.18.0.3:8080/)" = "198.18.0.3 by " ]
+	# What others have left on this machine is not ours to wait for.
+	"$WAGGLE" unload || true
+	wait "$RUN"
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by " ]
+}
+
+is_refused() {
+	local status=0
+
+	curl -sS --max-time 10 "$1" 2>"$WORK/curl" || status=$?
+	[ "$status" = 7 ]
+}
+
+fails_as_told() {
+	servers
+	redirect
+	run_start
+	is_refused http://198.18.0.2:8080/
+	redirect 'fail: open'
+	"$WAGGLE" reload
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by " ]
+	haproxy_start 15001
+	until_true 10 proxy_is_up
+	redirect
+	"$WAGGLE" reload
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	kill -KILL "$PROXY"
+	wait "$PROXY" || true
+	is_refused http://198.18.0.2:8080/
+	run_stop
+}
+
+# The proxy's own way to a service is balanced as anybody's, and it is told of the service, not of a backend.
+to_a_service() {
+	servers
+	haproxy_start 15001
+	SECTION=$'services:\n  - { name: web, listen: "198.18.0.5:80", backends: [ "198.18.0.2:8080", "198.18.0.3:8080" ] }' redirect
+	run_start
+	until_true 10 proxy_is_up
+	for ((i = 0; i < 10; i++)); do
+		redirected http://198.18.0.5/
+		echo
+	done | sort | uniq -c >"$WORK/who"
+	grep -q '5 198.18.0.2 by 198.18.0.5:80$' "$WORK/who"
+	grep -q '5 198.18.0.3 by 198.18.0.5:80$' "$WORK/who"
+	run_stop
+}
+
+# A cgroup that does not exist yet is redirected as soon as it does.
+later_cgroup() {
+	servers
+	haproxy_start 15001
+	printf 'redirect: [ { cgroup: %s, to: "127.0.0.1:15001", proxy-cgroup: %s } ]\n' "$CG/later" "$CG/proxy" | config
+	run_start
+	grep -q "cgroup .*/later' does not exist" "$WORK/run.err"
+	mkdir "$CG/later"
+	until_true 10 in_group later proxy_is_up
+	rmdir "$CG/later"
+	until_true 10 status_is missing_cgroups 1
+	mkdir "$CG/later"
+	until_true 10 in_group later proxy_is_up
+	run_stop
+}
+
+# status_is FIELD VALUE: of the redirect hook.
+status_is() {
+	[ "$("$WAGGLE" status --json | jq ".hooks[] | select(.name == \"redirect\") | .$1")" = "$2" ]
+}
+
+# The proxy in another namespace, behind a NAT at either side: addresses and ports on the way are others.
+through_nat() {
+	link_pair
+	ip -n b address add 198.18.0.2/32 dev lo
+	ip netns exec a nft -f - <<-END
+		table ip t {
+			chain c { type nat hook postrouting priority 100; masquerade random; }
+		}
+	END
+	ip netns exec b nft -f - <<-END
+		table ip t {
+			chain c { type nat hook prerouting priority -100; tcp dport 15001 redirect to :15021; }
+		}
+	END
+	start_in server ip netns exec b "$TOOLS/httpd" 198.18.0.2 8080 far
+	NETNS=(ip netns exec b)
+	haproxy_start 15021 0.0.0.0
+	printf 'redirect: [ { cgroup: %s, to: "198.18.1.2:15001", proxy-cgroup: %s } ]\n' "$SCOPE" "$CG/proxy" | config
+	run_start
+	until_true 10 ip netns exec a curl -sS --max-time 5 -o /dev/null http://198.18.0.2:8080/
+	[ "$(ip netns exec a curl -sS --max-time 10 -o /dev/null -w '%header{told}' http://198.18.0.2:8080/)" = 198.18.0.2:8080 ]
+	run_stop
+}
+
+redis_through_it() {
+	servers
+	haproxy_start 15001
+	start_in server redis-server --bind 198.18.0.4 --port 6379 --protected-mode no --save '' --dir "$WORK"
+	printf 'redirect: [ { cgroup: %s, to: "127.0.0.1:15002", proxy-cgroup: %s } ]\n' "$SCOPE" "$CG/proxy" | config
+	run_start
+	until_true 10 redis-cli -h 198.18.0.4 ping
+	[ "$(redis-cli -h 198.18.0.4 set a b)" = OK ]
+	[ "$(redis-cli -h 198.18.0.4 get a)" = b ]
+	status_is 'redirects[0].connections >= 3' true
+	run_stop
+}
+
+# Both hops of each connection are joined.
+both_hops_joined() {
+	servers
+	haproxy_start 15001
+	printf 'redirect: [ { cgroup: %s, to: "127.0.0.1:15001", proxy-cgroup: %s } ]\n' "$SCOPE" "$CG/proxy" |
+		config "accelerate: { cgroups: [ $CG ], trust: [ $(command -v haproxy), $TOOLS/httpd, $(command -v wrk) ] }"
+	run_start
+	until_true 10 proxy_is_up
+	load_start http://198.18.0.2:8080/ 4 4
+	until_true 10 joined_to 198.18.0.2:8080
+	load_end
+	((ERRORS == 0))
+	run_stop
+}
+
+# A joined pair of the client and the proxy, and one of the proxy and the server.
+joined_to() {
+	"$WAGGLE" sockets --json >"$WORK/sockets"
+	jq -e '[.. | objects | select(.state? == "joined") | tostring] | (map(select(contains("15001"))) | length > 0)
+		and (map(select(contains("8080"))) | length > 0)' "$WORK/sockets"
+}
+
+policy() {
+	printf '%s\n' 'policy:' "$@" | config
+}
+
+denied() {
+	is_refused "$1" && grep -q 'Operation not permitted\|connect to\|Failed to connect' "$WORK/curl"
+}
+
+policies() {
+	servers
+	policy "  - { action: allow, from: $SCOPE, to: 198.18.0.2/32, ports: 8080 }" "  - { action: deny, from: $SCOPE, to: 198.18.0.0/15 }"
+	run_start
+	[ "$(curl -sS --max-time 10 http://198.18.0.2:8080/)" = 198.18.0.2 ]
+	denied http://198.18.0.3:8080/
+	[ "$(curl -sS --max-time 10 'http://[2001:2::2]:8080/')" = 2001:2::2 ]
+	[ "$(in_group out curl -sS --max-time 10 http://198.18.0.3:8080/)" = 198.18.0.3 ]
+	status_is 'policies | map(.decisions)' $'[\n  1,\n  1\n]'
+	status_is counters.denied 1
+	# It is explained.
+	"$WAGGLE" policy test -c "$CONFIG" --from "$SCOPE" --to 198.18.0.3:8080 >"$WORK/why"
+	grep -qx "denied: by policy 2 of 2, at $CONFIG:3:5" "$WORK/why"
+	"$WAGGLE" policy test -c "$CONFIG" --from "$SCOPE/deeper" --to 198.18.0.2:8080 --json |
+		jq -e '.allowed and .policy.index == 0 and .policy.at.line == 2 and .redirect == null'
+	"$WAGGLE" policy test -c "$CONFIG" --from /elsewhere --to '[2001:2::2]:8080' >"$WORK/why"
+	grep -qx 'allowed: no policy matches' "$WORK/why"
+	run_stop
+}
+
+# A connection that is open when policy turns against it: closed at once.
+policy_closes() {
+	local line status
+
+	servers
+	policy "  - { action: allow, from: $SCOPE }"
+	run_start
+	exec 3<>/dev/tcp/198.18.0.2/8080
+	exec 4<>/dev/tcp/198.18.0.3/8080
+	policy "  - { action: deny, from: $SCOPE, to: 198.18.0.2/32, on-change: close }"
+	"$WAGGLE" reload
+	status_is counters.closed 1
+	status=0
+	read -r -t 10 -u 3 line 2>/dev/null || status=$?
+	((status > 0 && status < 128))
+	printf 'GET / HTTP/1.0\r\n\r\n' >&4
+	read -r -t 10 -u 4 line
+	[[ $line == HTTP/* ]]
+	exec 3>&- 4>&-
+	run_stop
+}
+
+traced() {
+	servers
+	policy "  - { action: deny, from: $SCOPE, to: 198.18.0.0/15 }"
+	run_start
+	"$WAGGLE" trace --json >"$WORK/trace" &
+	until_true 20 denied_is_traced
+	kill -TERM $!
+	jq -e 'select(.event == "denied") | .process == "curl" and .to == "198.18.0.2:8080" and .uid == 0' "$WORK/trace" >"$WORK/all"
+	! grep -qv true "$WORK/all"
+	run_stop
+}
+
+denied_is_traced() {
+	denied http://198.18.0.2:8080/
+	grep -q '"denied"' "$WORK/trace"
+}
+
+wrong_usage() {
+	local args status
+
+	config <<<'policy: [ { action: deny } ]'
+	for args in "" "test" "explain -c $CONFIG --from / --to 1.2.3.4:5" "test -c $CONFIG" "test -c $CONFIG --from app --to 1.2.3.4:5" \
+		"test -c $CONFIG --from /app --to 1.2.3.4" "test -c /nonexistent --from /app --to 1.2.3.4:5"; do
+		status=0
+		# shellcheck disable=SC2086
+		"$WAGGLE" policy $args 2>"$WORK/err" || status=$?
+		[ "$status" = 2 ]
+		[ "$(wc -l <"$WORK/err")" = 1 ]
+	done
+}
+
+@test "a transparent proxy is told where connections wanted to go, and their programs see nothing of it" {
+	inside told_the_destination
+}
+
+@test "networks and ports are excluded, and reloads change that" {
+	inside excluded
+}
+
+@test "redirects outlive waggle, are taken over, and go with unload" {
+	inside outlives
+}
+
+@test "without its proxy a connection is refused, or goes straight on" {
+	inside fails_as_told
+}
+
+@test "the proxy is told of the service, and is balanced itself" {
+	inside to_a_service
+}
+
+@test "a cgroup that comes later is redirected, and again after it was removed" {
+	inside later_cgroup
+}
+
+@test "the destination gets through namespaces and NAT" {
+	inside through_nat
+}
+
+@test "redis-cli through the proxy" {
+	command -v redis-server >/dev/null || skip "redis-server is missing: sudo tools/install-deps"
+	inside redis_through_it
+}
+
+@test "both hops are joined" {
+	inside both_hops_joined
+}
+
+@test "policies decide, and are explained" {
+	inside policies
+}
+
+@test "a connection that policy turns against is closed" {
+	inside policy_closes
+}
+
+@test "what is denied is traced" {
+	inside traced
+}
+
+@test "wrong usage of waggle policy is told in one line" {
+	inside wrong_usage
+}
