@@ -411,7 +411,9 @@ int ac_where(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct sock *sk = ctx->sk;
 	__u32 netns;
 
-	if (!sk || !st || st->state != AC_SOCK_JOINED || !BPF_CORE_READ(sk, sk_user_data))
+	/* One that was reset leaves by itself when it is closed, and no walk meets it. */
+	if (!sk || !st || st->state != AC_SOCK_JOINED || !BPF_CORE_READ(sk, sk_user_data) ||
+	    BPF_CORE_READ(sk, __sk_common.skc_state) == BPF_TCP_CLOSE)
 		return 0;
 	netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	bpf_seq_write(ctx->meta->seq, &netns, sizeof(netns));

@@ -310,6 +310,9 @@ int accel_leave(struct accel *a, size_t *ret_left, size_t *ret_asleep)
 	if (a->leaving) {
 		args.impatient = accel_now_ms() - a->off_ms > IMPATIENT_MS;
 		r = move_everywhere(a, args, &left, &asleep);
+		/* The kernel's walk may pass over a socket when its table changes under it. */
+		if (r >= 0 && !left)
+			r = spaces_fill(a, &left);
 	} else {
 		a->off_ms = accel_now_ms();
 		r = spaces_fill(a, &left);
