@@ -32,8 +32,8 @@ iperf3_streams() {
 }
 
 iperf3_streams_ends() {
-	state_is "$(command -v iperf3)" trusted
-	some_joined
+	state_is "$(command -v iperf3)" trusted blocking-recv
+	joined_or_asleep "$(command -v iperf3)"
 }
 
 setup() {

@@ -64,8 +64,7 @@ pgbench_books() {
 }
 
 pgbench_books_ends() {
-	state_is "$PG/postgres" trusted
-	some_joined
+	joined_or_asleep "$PG/pgbench"
 	told "pgbench is $(state_of "$PG/pgbench"), psql is $(state_of "$PG/psql")"
 }
 
@@ -97,7 +96,7 @@ large_values() {
 
 large_values_ends() {
 	told "psql is $(state_of "$PG/psql"), pg_dump is $(state_of "$PG/pg_dump"), postgres is $(state_of "$PG/postgres")"
-	some_joined
+	joined_or_asleep "$PG/psql"
 }
 
 setup() {

@@ -68,9 +68,8 @@ docker_proxy_ends() {
 
 # Built once: GO_PROXY MODE LISTEN TARGET.
 build_go_proxy() {
-	GO_PROXY=/var/tmp/waggle-real-$$/go-proxy
+	GO_PROXY=$WORK/go-proxy
 	[ ! -e "$GO_PROXY" ] || return 0
-	mkdir -p "${GO_PROXY%/*}"
 	env GOCACHE="$WORK/go-cache" GOPATH="$WORK/go" HOME="$WORK" GO111MODULE=off GOFLAGS= CGO_ENABLED=0 \
 		go build -o "$GO_PROXY" "$BATS_TEST_DIRNAME/proxy.go"
 }
@@ -87,7 +86,6 @@ go_proxy() {
 
 go_proxy_ends() {
 	left_on_tcp "$GO_PROXY"
-	[ "$MODE" != learned ] || rm -r "${GO_PROXY%/*}"
 }
 
 start_haproxy() {

@@ -149,7 +149,7 @@ compare() {
 		if [ $MODE != plain ]; then
 			"$TOOLS/kernel_view" stats "$ACCEL" >"$WORK/$MODE.stats"
 			told "$name, $MODE: $(jq -r '"local \(.local), joined \(.joined), joined late \(.joined_late), brief \(.brief), left \(.left), fallback \(.fallback), unfit late \(.unfit_late), splice late \(.splice_late), reset \(.reset)"' "$WORK/$MODE.stats")"
-			"$WAGGLE" sockets --programs --json | jq -r '"# '"$name, $MODE"':" + ([.executables[] | " \(.comm // .path) \(.state)"] | join(","))' >&3
+			"$WAGGLE" sockets --programs --json | jq -r '"# '"$name, $MODE"':" + ([.executables[] | select(.state != "learning") | " \(.path // .name) \(.state)"] | join(","))' >&3
 			[ "$(stats_word reset)" = 0 ]
 			[ "$(stats_word splice_late)" = 0 ]
 			! declare -F "${scenario}_ends" >/dev/null || "${scenario}_ends"
@@ -175,6 +175,18 @@ some_joined() {
 			return 1
 		fi
 	fi
+}
+
+# joined_or_asleep FILE...: as some_joined, unless one of these programs sleeps in recv(2), which keeps it on plain TCP.
+joined_or_asleep() {
+	local file
+
+	for file; do
+		[ "$(state_of "$file")" = blocking-recv ] || continue
+		told "$(basename "$file") sleeps in recv(2), so its connections stay on TCP, and $(stats_word joined) others were joined"
+		return 0
+	done
+	some_joined
 }
 
 # none_joined: what belongs to this program stays on plain TCP.

@@ -51,8 +51,7 @@ benchmark() {
 }
 
 benchmark_ends() {
-	state_is "$(command -v redis-server)" trusted
-	some_joined
+	joined_or_asleep "$(command -v redis-benchmark)"
 	told "redis-cli is $(state_of "$(command -v redis-cli)"), redis-benchmark is $(state_of "$(command -v redis-benchmark)")"
 }
 
@@ -110,7 +109,7 @@ has_subscriber() {
 
 contents_ends() {
 	told "redis-cli is $(state_of "$(command -v redis-cli)"), redis-server is $(state_of "$(command -v redis-server)")"
-	some_joined
+	joined_or_asleep "$(command -v redis-cli)"
 }
 
 memcached_tools() {

@@ -80,7 +80,7 @@ ssh_and_scp() {
 
 ssh_and_scp_ends() {
 	told "ssh is $(state_of "$(command -v ssh)"), sshd is $(state_of /usr/sbin/sshd)"
-	some_joined
+	joined_or_asleep "$(command -v ssh)" /usr/sbin/sshd
 }
 
 setup() {

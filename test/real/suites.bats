@@ -34,7 +34,7 @@ redis_suite() {
 }
 
 redis_suite_ends() {
-	some_joined
+	joined_or_asleep "$(readlink -f "$(command -v tclsh)")" "$(command -v redis-cli)"
 	told "tclsh is $(state_of "$(readlink -f "$(command -v tclsh)")"), redis-cli is $(state_of "$(command -v redis-cli)")"
 }
 
@@ -48,7 +48,7 @@ libuv_suite() {
 	cp -n "$SUITES/libuv/uv_run_tests_a" "$WORK/uv_run_oob"
 	export UV_RUN_AS_ROOT=1
 	"$WORK/uv_run_tests" --list >"$WORK/uv/list"
-	cd "$SUITES"/libuv1-*/
+	cd "$SUITES"/libuv1-*/ || return
 	for round in 1 2 3; do
 		for name in $(grep -oE '^(tcp|connect|shutdown|poll|delayed_accept|getsockname_tcp|multiple_listen|ipc|callback_|close_|emfile|not_|readable|watcher|pipe_set_non|socket_buffer|handle_fileno|spawn_tcp)[^ ]*' "$WORK/uv/list"); do
 			binary=$WORK/uv_run_tests
@@ -63,13 +63,13 @@ libuv_suite() {
 			fi
 		done
 	done >"$WORK/verdicts"
-	cd "$WORK"
+	cd "$WORK" || return
 	verdicts "$WORK/verdicts"
 }
 
 libuv_suite_ends() {
 	told "the tests are $(state_of "$WORK/uv_run_tests"), those of urgent data $(state_of "$WORK/uv_run_oob")"
-	some_joined
+	joined_or_asleep "$WORK/uv_run_tests"
 }
 
 go_suite() {
@@ -92,7 +92,7 @@ go_suite_ends() {
 # Without what needs more than a network: VSOCK sleeps for ever where there is no such device.
 python_suite() {
 	: >"$WORK/verdicts"
-	cd "$WORK"
+	cd "$WORK" || return
 	if ! { HOME=$WORK timeout 200 /usr/bin/python3.11 -m test -v --ignore '*VSOCK*' test_socket test_socketserver test_selectors test_httpservers \
 		test_ftplib test_telnetlib test_urllib2_localnet &&
 		HOME=$WORK timeout 200 /usr/bin/python3.11 -m unittest -v test.test_asyncio.test_streams test.test_asyncio.test_sock_lowlevel \
