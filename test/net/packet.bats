@@ -6,6 +6,9 @@
 
 load ../lib/packet
 
+# Verifying the programs takes its time where others are at work.
+export TEST_SECONDS=180
+
 # ways HOOK FAMILY
 ways() {
 	local forward
