@@ -60,6 +60,7 @@ extern const struct cmd cmd_demo;
 extern const struct cmd cmd_bench;
 extern const struct cmd cmd_check;
 extern const struct cmd cmd_policy;
+extern const struct cmd cmd_top;
 extern const struct cmd cmd_backend;
 
 /*
