@@ -105,6 +105,8 @@ static int unload_sweep(bool was_running, pid_t pid)
 
 	if (balanced < 0 && !(was_running && (balanced == -EPERM || balanced == -EACCES)))
 		return cmd_fail(EXIT_FAILED, "unload: %s", err.text);
+	if (!was_running && balanced > 0)
+		printf("took the balancing out of the kernel that a waggle before had left\n");
 	r = accel_sweep(&left, &err);
 	/* A member of the group may ask, but not look: then the daemon's word has to do. */
 	if (r == -EPERM && was_running)
@@ -118,8 +120,6 @@ static int unload_sweep(bool was_running, pid_t pid)
 				left);
 	if (was_running)
 		printf("waggle (pid %d) has left the kernel\n", pid);
-	if (!was_running && balanced > 0)
-		printf("took the balancing out of the kernel that a waggle before had left\n");
 	if (!was_running && r)
 		printf("swept up what %d dead waggle%s had left\n", r, r == 1 ? "" : "s");
 	if (!was_running && !r && !balanced)

@@ -48,19 +48,19 @@ brackets() {
 
 # A client that sends half a request, or too many clients, do not keep others from being served.
 bad_clients() {
-	local i
-
 	echo 'services: []' | config
 	run_start
-	for ((i = 0; i < 40; i++)); do
-		python3 -c '
-import socket, sys, time
-s = socket.socket(socket.AF_UNIX)
-s.connect("/run/waggle/control.sock")
-s.send(b"POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
-time.sleep(60)' &
-	done
-	until_true 15 eval '(($(ss -xH state established src '"$SOCKET"' | wc -l) >= 40))'
+	python3 -c '
+import socket, time
+held = []
+for i in range(40):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect("/run/waggle/control.sock")
+    s.send(b"POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+    held.append(s)
+print("held", flush=True)
+time.sleep(60)' >"$WORK/held" &
+	until_true 20 grep -q held "$WORK/held"
 	[ "$(api /v1/services | jq -c .)" = '{"services":[]}' ]
 	[ "$(api /v1/reload '{}' | jq -c .services)" = '{"added":0,"removed":0,"changed":0}' ]
 	run_stop
