@@ -174,6 +174,44 @@ static int render_socket(const char *when, const char *word, json_t *event, FILE
 	return 0;
 }
 
+/* A backend has changed its state. */
+static int render_backend_event(const char *when, json_t *event, FILE *out)
+{
+	const char *service, *backend, *state, *was, *text;
+
+	if (json_unpack(event, "{s:s, s:s, s:s, s:s, s:s}", "service", &service, "backend", &backend, "state", &state,
+			"was", &was, "text", &text))
+		return -EPROTO;
+	(void)fprintf(out, "%s  %-11s  %s %s is %s, was %s: %s\n", when, "backend", service, backend, state, was, text);
+	return 0;
+}
+
+/* What a balancing hook did with a client of a service. */
+static int render_pick(const char *when, const char *word, json_t *event, FILE *out)
+{
+	const char *service = text_or_null(event, "service"), *backend = text_or_null(event, "backend");
+	const char *process = text_or_null(event, "process"), *client = text_or_null(event, "client");
+	const char *protocol;
+	json_int_t pid = json_integer_value(json_object_get(event, "pid"));
+
+	if (json_unpack(event, "{s:s}", "protocol", &protocol))
+		return -EPROTO;
+	(void)fprintf(out, "%s  %-11s  %s %s", when, word, protocol, service ? service : "?");
+	if (backend)
+		(void)fprintf(out, " -> %s", backend);
+	if (process)
+		(void)fprintf(out, "  for %s(%lld)", process, (long long)pid);
+	if (client)
+		(void)fprintf(out, "  from %s", client);
+	(void)fputc('\n', out);
+	return 0;
+}
+
+static bool is_pick(const char *word)
+{
+	return streq(word, "picked") || streq(word, "refused") || streq(word, "timed-out") || streq(word, "no-backend");
+}
+
 /* "12:34:56.123456" of the local day, from what wire_time() wrote. */
 static void render_time(const char *iso, char ret[32])
 {
@@ -205,7 +243,14 @@ static int render_event(json_t *event, FILE *out, struct err *err)
 		return 0;
 	}
 	render_time(iso, when);
-	r = streq(word, "learned") ? render_learned(when, event, out) : render_socket(when, word, event, out);
+	if (streq(word, "learned"))
+		r = render_learned(when, event, out);
+	else if (streq(word, "backend"))
+		r = render_backend_event(when, event, out);
+	else if (is_pick(word))
+		r = render_pick(when, word, event, out);
+	else
+		r = render_socket(when, word, event, out);
 	return r < 0 ? render_bad(err, "events") : 0;
 }
 
