@@ -81,7 +81,8 @@ struct ac_exe {
 	X(BACKLOG, "backlog", "the peer has not read enough of what is queued")                              \
 	X(IN_FLIGHT, "in-flight", "bytes sent by TCP have not all arrived yet")                              \
 	X(UNREAD_TCP, "unread-tcp", "the peer has bytes in TCP's own queue")                                 \
-	X(SLEEPER, "reader-asleep", "a reader sleeps in recv(2), so the socket cannot be moved")
+	X(SLEEPER, "reader-asleep", "a reader sleeps in recv(2), so the socket cannot be moved")             \
+	X(POLICY, "policy", "a policy that has changed denies the connection")
 
 enum ac_why {
 #define X(id, word, text) AC_WHY_##id,

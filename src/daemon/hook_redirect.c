@@ -44,6 +44,16 @@ static void on_event(const struct rd_event *e, void *data)
 				     "protocol", e->proto == IPPROTO_UDP ? "udp" : "tcp"));
 }
 
+/* The accelerator may be opened after this, or not at all. */
+static void on_evict(uint64_t *cookies, size_t n, void *data)
+{
+	struct run *run = data;
+	int r = run->accel ? accel_evict(run->accel, cookies, n) : 0;
+
+	if (r < 0)
+		log_warn("cannot take connections that policy denies back to TCP: %s", strerror(-r));
+}
+
 static void on_readable(struct ev_loop *loop, ev_io *w, int revents)
 {
 	struct run *run = w->data;
@@ -64,6 +74,7 @@ int run_redirect_open(struct run *run, struct err *err)
 	if (r < 0)
 		return r;
 	redirect_on_event(redirect, on_event, run);
+	redirect_on_evict(redirect, on_evict, run);
 	r = redirect_apply(redirect, run->config, err);
 	if (r < 0)
 		return r;

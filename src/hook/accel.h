@@ -88,6 +88,12 @@ void accel_exes_free(struct accel_exe *exes, size_t n);
 const struct accel_probe *accel_probed(const struct accel *a);
 
 /*
+ * Joined pairs, by the cookie of either end: they go back to TCP by the next ticks, and stay there. Others are let
+ * alone. cookies are sorted.
+ */
+int accel_evict(struct accel *a, uint64_t *cookies, size_t n);
+
+/*
  * New connections are not joined and every send goes by TCP from the first call on. Takes out the sockets that
  * can leave now, from the second call on; returns how many are still joined, with the number of those whose reader
  * sleeps. Call again after some milliseconds while any are.

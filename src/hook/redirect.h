@@ -46,10 +46,10 @@ void redirect_on_event(struct redirect *r, redirect_event_fn fn, void *data);
 void redirect_trace(struct redirect *r, bool on);
 
 /*
- * A live connection that a change of policy denies, by an entry with on-change: leave; cookie is its client's. What is
- * joined is to go back to TCP.
+ * Live connections that a change of policy denies, by entries with on-change: leave; by the cookies of their clients, in
+ * an array of the callee's to change. What is joined of them is to go back to TCP.
  */
-typedef void (*redirect_evict_fn)(uint64_t cookie, void *data);
+typedef void (*redirect_evict_fn)(uint64_t *cookies, size_t n, void *data);
 void redirect_on_evict(struct redirect *r, redirect_evict_fn fn, void *data);
 
 int redirect_stats(const struct redirect *r, uint64_t ret[_RD_STAT_MAX]);

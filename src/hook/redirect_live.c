@@ -36,22 +36,34 @@ static int denied_close(const struct rd_denied *d)
 	return r;
 }
 
-static void denied_settle(struct redirect *r, const struct rd_denied *d)
+static void denied_reset(struct redirect *r, const struct rd_denied *d)
 {
-	int e;
+	int e = denied_close(d);
 
-	if (!(d->flags & RD_RESET)) {
-		if (r->on_evict)
-			r->on_evict(d->cookie, r->on_evict_data);
-		return;
-	}
-	e = denied_close(d);
 	if (!e)
 		r->closed++;
 	else if (e != -ENOENT)
 		log_warn("cannot close a connection that policy denies now: %s (SOCK_DESTROY of sock_diag, "
 			 "CONFIG_INET_DIAG_DESTROY)",
 			 strerror(-e));
+}
+
+static int settle(struct redirect *r, const struct rd_denied *v, size_t n)
+{
+	_cleanup_free_ uint64_t *leave = calloc(n + 1, sizeof(*leave));
+	size_t n_leave = 0;
+
+	if (!leave)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].flags & RD_RESET)
+			denied_reset(r, &v[i]);
+		else
+			leave[n_leave++] = v[i].cookie;
+	}
+	if (n_leave && r->on_evict)
+		r->on_evict(leave, n_leave, r->on_evict_data);
+	return 0;
 }
 
 static int walk_attach(struct redirect *r)
@@ -73,7 +85,5 @@ int rd_live_check(struct redirect *r)
 		e = bpf_sys_read_iter(bpf_link__fd(r->walk), (void **)&v, &bytes);
 	if (e < 0)
 		return e;
-	for (size_t i = 0; i < bytes / sizeof(*v); i++)
-		denied_settle(r, &v[i]);
-	return 0;
+	return settle(r, v, bytes / sizeof(*v));
 }

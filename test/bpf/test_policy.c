@@ -163,10 +163,11 @@ static void test_datagrams(void **state)
 static uint64_t evicted[8];
 static size_t n_evicted;
 
-static void on_evict(uint64_t cookie, void *data)
+static void on_evict(uint64_t *cookies, size_t n, void *data)
 {
-	assert_true(n_evicted < ARRAY_SIZE(evicted));
-	evicted[n_evicted++] = cookie;
+	assert_true(n_evicted + n <= ARRAY_SIZE(evicted));
+	for (size_t i = 0; i < n; i++)
+		evicted[n_evicted++] = cookies[i];
 }
 
 static bool is_evicted(int fd)

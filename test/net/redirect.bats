@@ -309,6 +309,31 @@ policy_closes() {
 	run_stop
 }
 
+# A joined pair that policy turns against goes back to TCP, and no request fails.
+policy_leaves() {
+	servers
+	printf 'policy: [ { action: allow, from: %s } ]\n' "$SCOPE" |
+		config "accelerate: { cgroups: [ $CG ], trust: [ $TOOLS/httpd, $(command -v wrk) ] }"
+	run_start
+	load_start http://198.18.0.2:8080/ 8 4
+	until_true 10 has_joined
+	printf 'policy: [ { action: deny, from: %s, to: 198.18.0.2/32 } ]\n' "$SCOPE" |
+		config "accelerate: { cgroups: [ $CG ], trust: [ $TOOLS/httpd, $(command -v wrk) ] }"
+	"$WAGGLE" reload
+	until_true 10 all_left_by_policy
+	load_end
+	((ERRORS == 0))
+	run_stop
+}
+
+has_joined() {
+	"$WAGGLE" sockets --json | jq -e '.summary.joined > 0'
+}
+
+all_left_by_policy() {
+	"$WAGGLE" sockets --json | jq -e '.summary.joined == 0 and any(.pairs[]; .reason == "policy")'
+}
+
 traced() {
 	servers
 	policy "  - { action: deny, from: $SCOPE, to: 198.18.0.0/15 }"
@@ -383,6 +408,10 @@ wrong_usage() {
 
 @test "a connection that policy turns against is closed" {
 	inside policy_closes
+}
+
+@test "a joined pair that policy turns against goes back to TCP" {
+	inside policy_leaves
 }
 
 @test "what is denied is traced" {
