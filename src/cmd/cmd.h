@@ -61,6 +61,11 @@ extern const struct cmd cmd_bench;
 extern const struct cmd cmd_check;
 extern const struct cmd cmd_policy;
 extern const struct cmd cmd_top;
+extern const struct cmd cmd_completion;
+
+/* main.c: all of them. */
+extern const struct cmd *const commands[];
+extern const size_t n_commands;
 extern const struct cmd cmd_backend;
 
 /*

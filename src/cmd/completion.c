@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What a shell needs to complete command lines, made of the tables of commands and options. */
+#include <jansson.h>
+
+#include "cmd/cmd.h"
+#include "ctl/client.h"
+
+#define OPERANDS_MAX 4
+
+static const struct opt completion_opts[] = { { 0 } };
+
+/* How a value or an operand is completed, by its name in the help. */
+enum completes {
+	COMPLETES_NOTHING,
+	COMPLETES_FILE,
+	COMPLETES_DIR,
+	COMPLETES_SERVICE,
+	COMPLETES_BACKEND,
+	COMPLETES_WORDS, /* the name is a list of them: "bash|zsh" */
+};
+
+static enum completes completes_of(const char *name)
+{
+	if (streq(name, "FILE") || streq(name, "PATH"))
+		return COMPLETES_FILE;
+	if (streq(name, "DIR") || streq(name, "CGROUP"))
+		return COMPLETES_DIR;
+	if (streq(name, "SERVICE"))
+		return COMPLETES_SERVICE;
+	if (streq(name, "BACKEND"))
+		return COMPLETES_BACKEND;
+	return *name >= 'a' && *name <= 'z' ? COMPLETES_WORDS : COMPLETES_NOTHING;
+}
+
+/* The operands of a command, without what says that they may be left out. */
+struct operands {
+	char text[256];
+	const char *v[OPERANDS_MAX];
+	size_t n;
+};
+
+static void operands_of(const struct cmd *cmd, struct operands *ret)
+{
+	char *rest = ret->text, *word;
+
+	ret->n = 0;
+	(void)snprintf(ret->text, sizeof(ret->text), "%s", cmd->args);
+	while (ret->n < OPERANDS_MAX && (word = strtok_r(rest, " []", &rest)))
+		ret->v[ret->n++] = word;
+}
+
+/* bash */
+
+static bool has_letter(const struct cmd *cmd, const struct opt *o)
+{
+	return cmd->letter_for && streq(cmd->letter_for, o->name);
+}
+
+/* " --config -c ": those of the options whose values are completed in this way; all that have one if any. */
+static void bash_valued(const struct cmd *cmd, enum completes how, bool any)
+{
+	(void)putchar('\'');
+	for (const struct opt *o = cmd->opts; o->name; o++) {
+		if (!o->arg || (!any && completes_of(o->arg) != how))
+			continue;
+		printf(" --%s", o->name);
+		if (has_letter(cmd, o))
+			printf(" -%c", o->name[0]);
+	}
+	printf(" '");
+}
+
+static void bash_command(const struct cmd *cmd)
+{
+	struct operands args;
+
+	printf("\t%s)\n\t\toptions='", cmd->name);
+	for (const struct opt *o = cmd->opts; o->name; o++)
+		printf("--%s ", o->name);
+	printf("--help'\n\t\tvalued=");
+	bash_valued(cmd, COMPLETES_NOTHING, true);
+	printf("\n\t\tfiles=");
+	bash_valued(cmd, COMPLETES_FILE, false);
+	printf("\n\t\tdirs=");
+	bash_valued(cmd, COMPLETES_DIR, false);
+	printf("\n\t\toperands=(");
+	operands_of(cmd, &args);
+	for (size_t i = 0; i < args.n; i++)
+		printf("%s'%s'", i ? " " : "", args.v[i]);
+	printf(")\n\t\t;;\n");
+}
+
+/* The line is split at blanks alone: bash would at the colon of an address too, and wants replies from there on. */
+static const char bash_head[] =
+	"# Completes command lines of waggle in bash. Written by 'waggle completion bash'.\n\n"
+	"_waggle()\n{\n"
+	"\tlocal line=${COMP_LINE:0:COMP_POINT} cur='' words operand found=() options valued files dirs operands=() i\n\n"
+	"\tread -ra words <<<\"$line\"\n"
+	"\tif [[ $line != *[[:blank:]] ]]; then\n"
+	"\t\tcur=${words[-1]}\n"
+	"\t\tunset 'words[-1]'\n"
+	"\tfi\n"
+	"\tCOMPREPLY=()\n";
+
+static const char bash_tail[] =
+	"\t*)\n\t\treturn\n\t\t;;\n\tesac\n"
+	"\tif [[ $files == *\" ${words[-1]} \"* ]]; then\n"
+	"\t\tcompopt -o filenames 2>/dev/null\n"
+	"\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+	"\t\treturn\n"
+	"\telif [[ $dirs == *\" ${words[-1]} \"* ]]; then\n"
+	"\t\tcompopt -o filenames 2>/dev/null\n"
+	"\t\tmapfile -t COMPREPLY < <(compgen -d -- \"$cur\")\n"
+	"\t\treturn\n"
+	"\telif [[ $valued == *\" ${words[-1]} \"* ]]; then\n"
+	"\t\treturn\n"
+	"\telif [[ $cur == -* ]]; then\n"
+	"\t\tmapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$cur\")\n"
+	"\t\treturn\n"
+	"\tfi\n"
+	"\tfor ((i = 2; i < ${#words[@]}; i++)); do\n"
+	"\t\tif [[ $valued == *\" ${words[i]} \"* ]]; then\n"
+	"\t\t\t((i++))\n"
+	"\t\telif [[ ${words[i]} != -* ]]; then\n"
+	"\t\t\tfound+=(\"${words[i]}\")\n"
+	"\t\tfi\n"
+	"\tdone\n"
+	"\toperand=${operands[${#found[@]}]-}\n"
+	"\tcase $operand in\n"
+	"\tSERVICE) operand=$(\"${words[0]}\" completion services 2>/dev/null) ;;\n"
+	"\tBACKEND) operand=$(\"${words[0]}\" completion backends \"${found[0]}\" 2>/dev/null) ;;\n"
+	"\tFILE | PATH)\n"
+	"\t\tcompopt -o filenames 2>/dev/null\n"
+	"\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+	"\t\treturn\n"
+	"\t\t;;\n"
+	"\t[a-z]*) operand=${operand//|/ } ;;\n"
+	"\t*) operand='' ;;\n"
+	"\tesac\n"
+	"\tmapfile -t COMPREPLY < <(compgen -W \"$operand\" -- \"$cur\")\n"
+	"\tif [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]]; then\n"
+	"\t\tCOMPREPLY=(\"${COMPREPLY[@]#\"${cur%\"${cur##*:}\"}\"}\")\n"
+	"\tfi\n"
+	"}\n"
+	"complete -F _waggle waggle\n";
+
+static void completion_bash(void)
+{
+	(void)fputs(bash_head, stdout);
+	printf("\tif ((${#words[@]} == 1)); then\n\t\tmapfile -t COMPREPLY < <(compgen -W '");
+	for (size_t i = 0; i < n_commands; i++)
+		printf("%s ", commands[i]->name);
+	printf("--help --version' -- \"$cur\")\n\t\treturn\n\tfi\n\tcase ${words[1]} in\n");
+	for (size_t i = 0; i < n_commands; i++)
+		bash_command(commands[i]);
+	(void)fputs(bash_tail, stdout);
+}
+
+/* zsh */
+
+/* Within single quotes; what has a meaning to _arguments and _describe is escaped. */
+static void zsh_text(const char *text)
+{
+	for (; *text; text++) {
+		if (strchr("[]:\\", *text))
+			(void)putchar('\\');
+		if (*text == '\'')
+			(void)fputs("'\\''", stdout);
+		else
+			(void)putchar(*text);
+	}
+}
+
+static void zsh_action(const char *name)
+{
+	switch (completes_of(name)) {
+	case COMPLETES_FILE:
+		printf("_files");
+		break;
+	case COMPLETES_DIR:
+		printf("_files -/");
+		break;
+	case COMPLETES_SERVICE:
+		printf("_waggle_services");
+		break;
+	case COMPLETES_BACKEND:
+		printf("_waggle_backends");
+		break;
+	case COMPLETES_WORDS:
+		printf("(");
+		for (; *name; name++)
+			(void)putchar(*name == '|' ? ' ' : *name);
+		printf(")");
+		break;
+	case COMPLETES_NOTHING:
+		printf(" ");
+		break;
+	}
+}
+
+static void zsh_option(const struct opt *o, const char *dashes, const char *name, int n)
+{
+	printf(" \\\n\t\t\t'%s%s%.*s[", o->kind == OPT_LIST ? "*" : "", dashes, n, name);
+	zsh_text(o->help);
+	printf("]");
+	if (o->arg) {
+		printf(":%s:", o->arg);
+		zsh_action(o->arg);
+	}
+	printf("'");
+}
+
+static void zsh_command(const struct cmd *cmd)
+{
+	struct operands args;
+
+	printf("\t%s)\n\t\t_arguments '--help[show the help]'", cmd->name);
+	for (const struct opt *o = cmd->opts; o->name; o++) {
+		zsh_option(o, "--", o->name, (int)strlen(o->name));
+		if (has_letter(cmd, o))
+			zsh_option(o, "-", o->name, 1);
+	}
+	operands_of(cmd, &args);
+	for (size_t i = 0; i < args.n; i++) {
+		printf(" \\\n\t\t\t'%zu:operand:", i + 1);
+		zsh_action(args.v[i]);
+		printf("'");
+	}
+	printf("\n\t\t;;\n");
+}
+
+static void completion_zsh(void)
+{
+	printf("#compdef waggle\n"
+	       "# Completes command lines of waggle in zsh. Written by 'waggle completion zsh'.\n\n"
+	       "_waggle_services() {\n\tcompadd -- ${(f)\"$(waggle completion services 2>/dev/null)\"}\n}\n\n"
+	       "_waggle_backends() {\n"
+	       "\tcompadd -- ${(f)\"$(waggle completion backends $words[CURRENT-1] 2>/dev/null)\"}\n}\n\n"
+	       "_waggle() {\n\tlocal -a commands\n\n\tcommands=(\n");
+	for (size_t i = 0; i < n_commands; i++) {
+		printf("\t\t'%s:", commands[i]->name);
+		zsh_text(commands[i]->help);
+		printf("'\n");
+	}
+	printf("\t)\n\tif ((CURRENT == 2)); then\n\t\t_describe command commands\n\t\treturn\n\tfi\n"
+	       "\tshift words\n\t((CURRENT--))\n\tcase $words[1] in\n");
+	for (size_t i = 0; i < n_commands; i++)
+		zsh_command(commands[i]);
+	printf("\tesac\n}\n\n_waggle \"$@\"\n");
+}
+
+/* fish */
+
+static void fish_text(const char *text)
+{
+	(void)putchar('\'');
+	for (; *text; text++) {
+		if (*text == '\'' || *text == '\\')
+			(void)putchar('\\');
+		(void)putchar(*text);
+	}
+	(void)putchar('\'');
+}
+
+static void fish_option(const struct cmd *cmd, const struct opt *o)
+{
+	enum completes how = o->arg ? completes_of(o->arg) : COMPLETES_NOTHING;
+
+	printf("complete -c waggle -n '__fish_seen_subcommand_from %s' -l %s", cmd->name, o->name);
+	if (has_letter(cmd, o))
+		printf(" -s %c", o->name[0]);
+	if (how == COMPLETES_FILE)
+		printf(" -r -F");
+	else if (how == COMPLETES_DIR)
+		printf(" -x -a '(__fish_complete_directories)'");
+	else if (o->arg)
+		printf(" -x");
+	printf(" -d ");
+	fish_text(o->help);
+	(void)putchar('\n');
+}
+
+static void fish_operand(const struct cmd *cmd, const char *name, size_t i)
+{
+	enum completes how = completes_of(name);
+
+	if (how == COMPLETES_NOTHING)
+		return;
+	printf("complete -c waggle -n '__fish_seen_subcommand_from %s; and test (count (commandline -opc)) -eq %zu' ",
+	       cmd->name, i + 2);
+	if (how == COMPLETES_SERVICE)
+		printf("-a '(waggle completion services 2>/dev/null)'\n");
+	else if (how == COMPLETES_BACKEND)
+		printf("-a '(waggle completion backends (commandline -opc)[-1] 2>/dev/null)'\n");
+	else if (how == COMPLETES_WORDS) {
+		printf("-a '");
+		for (; *name; name++)
+			(void)putchar(*name == '|' ? ' ' : *name);
+		printf("'\n");
+	} else
+		printf("-F\n");
+}
+
+static void completion_fish(void)
+{
+	printf("# Completes command lines of waggle in fish. Written by 'waggle completion fish'.\n\n"
+	       "complete -c waggle -f\n");
+	for (size_t i = 0; i < n_commands; i++) {
+		const struct cmd *cmd = commands[i];
+		struct operands args;
+
+		printf("complete -c waggle -n __fish_use_subcommand -a %s -d ", cmd->name);
+		fish_text(cmd->help);
+		(void)putchar('\n');
+		for (const struct opt *o = cmd->opts; o->name; o++)
+			fish_option(cmd, o);
+		operands_of(cmd, &args);
+		for (size_t k = 0; k < args.n; k++)
+			fish_operand(cmd, args.v[k], k);
+	}
+}
+
+/* Names that the running waggle knows; service NULL: those of the services. A line each. */
+static int completion_names(const char *service)
+{
+	_cleanup_free_ char *name = service ? ctl_escape(service) : NULL, *path = NULL;
+	const char *list = service ? "backends" : "services", *key = service ? "address" : "name";
+	json_t *root = NULL, *o;
+	struct err err = {};
+	size_t i;
+
+	if ((service && !name) || asprintf(&path, "/v1/services%s%s", name ? "/" : "", name ? name : "") < 0)
+		return cmd_fail(EXIT_FAILED, "completion: out of memory");
+	if (ctl_call(path, NULL, &root, &err) < 0)
+		return cmd_fail(EXIT_FAILED, "completion: %s", err.text);
+	json_array_foreach(json_object_get(root, list), i, o) {
+		const char *text = json_string_value(json_object_get(o, key));
+
+		if (text)
+			(void)puts(text);
+	}
+	json_decref(root);
+	return EXIT_DONE;
+}
+
+static int completion_fn(int argc, char **argv)
+{
+	int first, r = opt_parse(&cmd_completion, argc, argv, NULL, &first);
+	const char *what, *service;
+
+	if (r < 0)
+		return OPT_EXIT(r);
+	what = argv[first];
+	service = first + 1 < argc ? argv[first + 1] : NULL;
+	if (streq(what, "backends"))
+		return service ? completion_names(service) :
+				 cmd_fail(EXIT_USAGE,
+					  "completion: of which service? write 'waggle completion backends SERVICE'");
+	if (service)
+		return cmd_fail(EXIT_USAGE, "completion: unexpected argument '%s': see 'waggle completion --help'",
+				service);
+	if (streq(what, "services"))
+		return completion_names(NULL);
+	if (streq(what, "bash"))
+		completion_bash();
+	else if (streq(what, "zsh"))
+		completion_zsh();
+	else if (streq(what, "fish"))
+		completion_fish();
+	else
+		return cmd_fail(EXIT_USAGE, "completion: there is no '%s': bash, zsh or fish", what);
+	return fflush(stdout) ? cmd_fail(EXIT_FAILED, "completion: cannot write") : EXIT_DONE;
+}
+
+const struct cmd cmd_completion = {
+	.name = "completion",
+	.args = "bash|zsh|fish|services|backends [SERVICE]",
+	.help = "write what a shell needs to complete command lines",
+	.opts = completion_opts,
+	.min = 1,
+	.max = 2,
+	.fn = completion_fn,
+};
