@@ -72,7 +72,7 @@ static void bash_valued(const struct cmd *cmd, enum completes how, bool any)
 
 static void bash_command(const struct cmd *cmd)
 {
-	struct operands args;
+	struct operands args = {};
 
 	printf("\t%s)\n\t\toptions='", cmd->name);
 	for (const struct opt *o = cmd->opts; o->name; o++)
@@ -212,7 +212,7 @@ static void zsh_option(const struct opt *o, const char *dashes, const char *name
 
 static void zsh_command(const struct cmd *cmd)
 {
-	struct operands args;
+	struct operands args = {};
 
 	printf("\t%s)\n\t\t_arguments '--help[show the help]'", cmd->name);
 	for (const struct opt *o = cmd->opts; o->name; o++) {
@@ -307,7 +307,7 @@ static void completion_fish(void)
 	       "complete -c waggle -f\n");
 	for (size_t i = 0; i < n_commands; i++) {
 		const struct cmd *cmd = commands[i];
-		struct operands args;
+		struct operands args = {};
 
 		printf("complete -c waggle -n __fish_use_subcommand -a %s -d ", cmd->name);
 		fish_text(cmd->help);
