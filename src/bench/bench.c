@@ -14,6 +14,8 @@ const struct bench benches[] = {
 	  ACCEL_WAYS, ACCEL_JOINED, scene_hosts, ARRAY_SIZE(scene_hosts), accel_sizes_rows, accel_done },
 	{ "connect", "the connect hook: calls of connect and sendto, and a change of 10000 services", connect_ways,
 	  CONNECT_WAYS, CONNECT_WAYS - 1, scene_hosts, ARRAY_SIZE(scene_hosts), connect_rows, connect_done },
+	{ "redirect", "a sidecar: a transparent haproxy reached by nftables REDIRECT, and by waggle", redirect_ways,
+	  REDIRECT_WAYS, REDIRECT_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), redirect_rows, redirect_done },
 	{ 0 },
 };
 

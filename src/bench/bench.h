@@ -173,3 +173,10 @@ extern const struct bench_way connect_ways[];
 #define CONNECT_WAYS 2
 int connect_rows(struct bench_run *run, struct err *err);
 void connect_done(struct bench_run *run);
+
+/* redirect.c: a sidecar, by nftables and by waggle. */
+extern const struct bench_way redirect_ways[];
+#define REDIRECT_WAYS 2
+enum { REDIRECT_NFTABLES, REDIRECT_WAGGLE };
+int redirect_rows(struct bench_run *run, struct err *err);
+void redirect_done(struct bench_run *run);

@@ -11,6 +11,7 @@ static const char config_form[] = "global\n"
 				  "	nbthread 1\n"
 				  "	maxconn 4096\n"
 				  "	pidfile %1$s/%2$s.pid\n"
+				  "	user %4$s\n"
 				  "defaults\n"
 				  "	mode tcp\n"
 				  "	timeout connect 5s\n"
@@ -25,7 +26,7 @@ static int write_config(const struct lab *lab, const struct haproxy_spec *spec, 
 	_cleanup_free_ char *text = NULL;
 	char name[64];
 
-	if (asprintf(&text, config_form, lab->dir, spec->name, spec->port) < 0)
+	if (asprintf(&text, config_form, lab->dir, spec->name, spec->port, spec->user ? spec->user : "root") < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; spec->servers[i]; i++) {
 		char *more;

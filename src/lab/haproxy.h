@@ -11,7 +11,8 @@ struct haproxy_spec {
 	const char *name; /* of this instance: NAME.conf, NAME.log */
 	const char *host; /* where it runs */
 	unsigned int port;
-	const char *const *servers; /* ADDRESS:PORT, ends with NULL */
+	const char *user;	    /* whose its sockets are; NULL: root's */
+	const char *const *servers; /* ADDRESS:PORT, ends with NULL; 0.0.0.0:0: where the client wanted to go */
 };
 
 /* Returns when it listens. Stop it by prog_stop(). */
