@@ -96,6 +96,7 @@ enum pk_conn_flag {
 	PK_CONN_ANSWERED = 1 << 0, /* the backend has answered, as far as it is seen here */
 	PK_CONN_FIN_CLIENT = 1 << 1,
 	PK_CONN_FIN_BACKEND = 1 << 2,
+	PK_CONN_FRESH = 1 << 3, /* the packet that made it has not been sent on yet */
 };
 
 /* Seconds, or nearly: how long a record is kept without a packet. Established ones: tcp_idle_ms of the plan. */

@@ -14,31 +14,25 @@ struct pk_sweep {
 	__u32 first, now, freed, live;
 };
 
-/* Forgets what has ended in one bucket. */
-static long pk_sweep_bucket(__u32 i, struct pk_sweep *s)
+/* Forgets a record that has ended. */
+static long pk_sweep_one(__u32 i, struct pk_sweep *s)
 {
-	struct pk_bucket *b = pk_bucket_get(s->ctl, s->first + i);
-	__u32 in_use = 0;
+	__u32 index = s->first * PK_WAYS + i;
+	struct pk_at at;
 
-	if (!b)
+	if (!pk_at_index(s->ctl, index, &at))
 		return 1;
-	PK_UNROLL_NO
-	for (__u32 way = 0; way < PK_WAYS; way++) {
-		struct pk_conn *c = &b->conn[way];
-
-		if (c->state == PK_STATE_FREE)
-			continue;
-		in_use++;
-		if (!pk_conn_expired(s->ctl, c, s->now))
-			continue;
-		/* Taken and never published: whoever did that is gone. */
-		if (c->state == PK_STATE_TAKEN)
-			c->state = PK_STATE_FREE;
-		else
-			pk_remove((s->first + i) * PK_WAYS + way);
-		s->freed++;
-	}
-	s->live += in_use;
+	if (at.conn->state == PK_STATE_FREE)
+		return 0;
+	s->live++;
+	if (!pk_is_expired(index, s->now))
+		return 0;
+	/* Taken and never published: whoever did that is gone. */
+	if (at.conn->state == PK_STATE_TAKEN)
+		at.conn->state = PK_STATE_FREE;
+	else
+		pk_remove(index);
+	s->freed++;
 	return 0;
 }
 
@@ -67,7 +61,7 @@ static __always_inline int pk_admin_run(struct pk_ctx *ctx)
 	} else if (ask.op == PK_ADMIN_SWEEP) {
 		struct pk_sweep s = { .ctl = ctl, .first = ask.first, .now = ask.tick };
 
-		bpf_loop(ask.n < PK_SWEEP_MAX ? ask.n : PK_SWEEP_MAX, pk_sweep_bucket, &s, 0);
+		bpf_loop((ask.n < PK_SWEEP_MAX ? ask.n : PK_SWEEP_MAX) * PK_WAYS, pk_sweep_one, &s, 0);
 		ask.freed = s.freed;
 		ask.live = s.live;
 	}

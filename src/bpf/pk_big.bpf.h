@@ -19,7 +19,8 @@
 #define TCP_OPT_END 0
 #define TCP_OPT_NOP 1
 #define TCP_OPT_MSS 2
-#define TCP_OPTS_MAX 40
+#define TCP_OPTS_BYTES 40
+#define TCP_OPTS_MAX 8 /* that are looked at; MSS is the first in nearly all SYNs, and the verifier counts */
 
 /* The frame becomes its first len bytes, and as many as room are put before its IP header. */
 static __always_inline int pk_big_reshape(struct pk_ctx *ctx, __u32 len, __u32 room)
@@ -192,7 +193,7 @@ __noinline int pk_mss(struct pk_ctx *ctx, struct pk_pkt *p, __u32 max)
 
 	if (!p)
 		return 0;
-	pk_pull(ctx, p->l4 + sizeof(*tcp) + TCP_OPTS_MAX);
+	pk_pull(ctx, p->l4 + sizeof(*tcp) + TCP_OPTS_BYTES);
 	tcp = pk_at(ctx, p->l4, sizeof(*tcp));
 	if (!tcp)
 		return 0;

@@ -95,13 +95,19 @@ static __always_inline struct pk_bucket *pk_bucket_get(const struct pk_ctl *ctl,
 	return bpf_map_lookup_elem(&pk_table, &bucket);
 }
 
-static __always_inline bool pk_lock(struct pk_bucket *b)
+/* Whether the lock was got. The verifier is to see the loop once: hence a function by number. */
+__noinline int pk_lock(__u32 bucket)
 {
+	const struct pk_ctl *ctl = pk_ctl_get();
+	struct pk_bucket *b = ctl ? pk_bucket_get(ctl, bucket) : NULL;
+
+	if (!b)
+		return 0;
 	PK_UNROLL_NO
 	for (int i = 0; i < PK_LOCK_TRIES; i++)
 		if (!__sync_val_compare_and_swap(&b->lock, 0, 1))
-			return true;
-	return false;
+			return 1;
+	return 0;
 }
 
 static __always_inline void pk_unlock(struct pk_bucket *b)
@@ -420,26 +426,57 @@ __noinline int pk_conn_settle(struct pk_left *left)
 	return 0;
 }
 
-/* Under the bucket's lock: a way for a new record, or PK_WAYS. What it held is to be unlinked. */
-static __always_inline __u32 pk_bucket_room(const struct pk_ctl *ctl, struct pk_bucket *b, __u32 now, __u32 turn)
+/* Under the bucket's lock: a way that nobody has, or PK_WAYS. */
+__noinline int pk_room_free(__u32 bucket)
 {
-	__u32 weak = b->flags & PK_WEAK_ALL;
+	const struct pk_ctl *ctl = pk_ctl_get();
+	struct pk_bucket *b = ctl ? pk_bucket_get(ctl, bucket) : NULL;
 
+	if (!b)
+		return PK_WAYS;
 	PK_UNROLL_NO
 	for (__u32 i = 0; i < PK_WAYS; i++)
 		if (!b->tag[i] && b->conn[i].state == PK_STATE_FREE)
-			return i;
+			return (int)i;
+	return PK_WAYS;
+}
+
+/* The same: a way whose record may be evicted, from turn on. */
+__noinline int pk_room_weak(__u32 bucket, __u32 turn)
+{
+	const struct pk_ctl *ctl = pk_ctl_get();
+	struct pk_bucket *b = ctl ? pk_bucket_get(ctl, bucket) : NULL;
+	__u32 weak;
+
+	if (!b)
+		return PK_WAYS;
+	weak = b->flags & PK_WEAK_ALL;
 	PK_UNROLL_NO
 	for (__u32 i = 0; i < PK_WAYS; i++) {
 		__u32 way = (i + turn) & (PK_WAYS - 1);
 
-		if (weak & 1U << way && b->conn[way].state != PK_STATE_TAKEN)
-			return way;
+		if (weak >> way & 1 && b->conn[way].state != PK_STATE_TAKEN)
+			return (int)way;
 	}
+	return PK_WAYS;
+}
+
+/* Whether a record, by its number, has been idle for too long. */
+__noinline int pk_is_expired(__u32 index, __u32 now)
+{
+	const struct pk_ctl *ctl = pk_ctl_get();
+	struct pk_at at;
+
+	return ctl && pk_at_index(ctl, index, &at) && pk_conn_expired(ctl, at.conn, now);
+}
+
+/* The same: a way whose record has been idle for too long. */
+__noinline int pk_room_idle(__u32 bucket, __u32 now)
+{
 	PK_UNROLL_NO
 	for (__u32 i = 0; i < PK_WAYS; i++)
-		if (pk_conn_expired(ctl, &b->conn[i], now))
-			return i;
+		if (pk_is_expired(bucket * PK_WAYS + i, now))
+			return (int)i;
 	return PK_WAYS;
 }
 
@@ -454,15 +491,20 @@ __noinline int pk_bucket_take(__u32 bucket, __u32 now, __u32 turn)
 
 	if (!ctl)
 		return -1;
+	bucket &= ctl->bucket_mask;
 	b = pk_bucket_get(ctl, bucket);
-	if (!b || !pk_lock(b))
+	if (!b || !pk_lock(bucket))
 		return -1;
-	way = pk_bucket_room(ctl, b, now, turn);
+	way = (__u32)pk_room_free(bucket);
+	if (way >= PK_WAYS)
+		way = (__u32)pk_room_weak(bucket, turn);
+	if (way >= PK_WAYS)
+		way = (__u32)pk_room_idle(bucket, now);
 	if (way < PK_WAYS) {
 		struct pk_conn *c = &b->conn[way & 7];
 
 		if (c->state != PK_STATE_FREE) {
-			pk_conn_unlink(ctl, b, way, (bucket & ctl->bucket_mask) * PK_WAYS + way, &left);
+			pk_conn_unlink(ctl, b, way, bucket * PK_WAYS + way, &left);
 			evicted = true;
 		}
 		c->state = PK_STATE_TAKEN;
@@ -472,7 +514,7 @@ __noinline int pk_bucket_take(__u32 bucket, __u32 now, __u32 turn)
 	pk_unlock(b);
 	if (evicted)
 		pk_conn_settle(&left);
-	return way < PK_WAYS ? (int)((bucket & ctl->bucket_mask) * PK_WAYS + way) : -1;
+	return way < PK_WAYS ? (int)(bucket * PK_WAYS + way) : -1;
 }
 
 /* A record for the packet's connection, in state TAKEN. Returns its number, or -1: no room. */
@@ -492,9 +534,8 @@ static __always_inline int pk_take(const struct pk_ctl *ctl, const struct pk_pkt
 }
 
 /* From now on the record, which is complete, is found. */
-static __always_inline void pk_publish(struct pk_at *at, struct pk_pkt *p)
+static __always_inline void pk_publish(struct pk_at *at, const struct pk_pkt *p)
 {
-	p->fresh = 1;
 	at->conn->seen = p->now;
 	at->conn->state = PK_STATE_NEW;
 	pk_conn_account(at->conn->service, at->conn->backend, 1);
@@ -555,8 +596,12 @@ static __always_inline void pk_conn_touch(struct pk_at *at, const struct pk_pkt 
 
 	if (c->seen != p->now)
 		c->seen = p->now;
-	if (p->frag == PK_FRAG_LATER || p->fresh)
+	if (p->frag == PK_FRAG_LATER)
 		return;
+	if (c->flags & PK_CONN_FRESH) {
+		c->flags &= ~PK_CONN_FRESH;
+		return;
+	}
 	if (c->proto == IPPROTO_TCP) {
 		if (c->state != PK_STATE_OPEN || p->tcp_flags & (TCP_FIN | TCP_RST))
 			pk_conn_tcp(at, p->tcp_flags, back);
@@ -572,7 +617,7 @@ __noinline int pk_remove(__u32 index)
 	struct pk_left left = {};
 	struct pk_at at;
 
-	if (!ctl || !pk_at_index(ctl, index, &at) || !pk_lock(at.bucket))
+	if (!ctl || !pk_at_index(ctl, index, &at) || !pk_lock(index / PK_WAYS))
 		return 0;
 	if (at.conn->state == PK_STATE_FREE || at.conn->state == PK_STATE_TAKEN) {
 		pk_unlock(at.bucket);

@@ -55,7 +55,7 @@ struct pk_pkt {
 	__u8 tos;
 	__u16 vlan;  /* TCI of the frame, XDP only; 0: untagged */
 	int verdict; /* the program's return value, once the packet is sent */
-	__u32 fresh; /* it has made its record */
+	__u32 pad;
 };
 
 enum pk_frag_kind {
@@ -69,10 +69,12 @@ enum pk_frag_kind {
 /* And what is another program's work: see pk_first(). */
 #define PK_STEP_NEW (-2)
 #define PK_STEP_ICMP (-3)
+#define PK_STEP_FIRST (-4)
 
 /* Where in the array of programs. */
 #define PK_STEPS_NEW 0
 #define PK_STEPS_ICMP 1
+#define PK_STEPS_FIRST 2
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02

@@ -82,7 +82,7 @@ static __always_inline void pk_new_fill(struct pk_conn *c, const struct pk_pkt *
 	c->nat = nat;
 	c->proto = p->proto;
 	c->forward = plan->forward;
-	c->flags = 0;
+	c->flags = PK_CONN_FRESH;
 	c->backend = backend;
 	c->service = plan->service;
 	c->hop = 0;

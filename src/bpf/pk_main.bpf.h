@@ -143,36 +143,27 @@ static __always_inline bool pk_is_stale(const struct pk_at *at, const struct pk_
 	return backend && backend->flags & LB_BACKEND_DOWN && (c->proto == IPPROTO_UDP || c->state == PK_STATE_NEW);
 }
 
-/*
- * To an address that may be a service's. PK_STEP_NEW: there is no record, or none that is of use, and it is another
- * program's work to make one.
- */
+/* To an address that may be a service's. PK_STEP_NEW: there is no record, or none that is of use. */
 static __always_inline int pk_to_service(struct pk_ctx *ctx, const struct pk_ctl *ctl, struct pk_pkt *p,
-					 struct pk_work *w, bool whole)
+					 struct pk_work *w)
 {
 	const struct lb_backend *backend;
-	bool found;
 
 	p->hash = pk_hash(ctl, &p->src, &p->dst, p->sport, p->dport, p->proto, p->v6);
-	found = pk_find(ctl, p, &w->at, &w->key);
-	if (found && p->frag != PK_FRAG_LATER && pk_is_stale(&w->at, p)) {
-		if (whole)
-			pk_remove(w->at.index);
-		found = false;
-	}
-	if (!found) {
-		int r;
-
-		if (!whole)
-			return PK_STEP_NEW;
-		r = pk_new(ctl, p, w);
-		if (r != PK_GO)
-			return r;
-	}
+	if (!pk_find(ctl, p, &w->at, &w->key) || (p->frag != PK_FRAG_LATER && pk_is_stale(&w->at, p)))
+		return PK_STEP_NEW;
 	backend = lb_backend_get(w->at.conn->backend);
 	if (backend && backend->flags & LB_BACKEND_DOWN)
 		return PK_BACKEND_DOWN;
 	return pk_forward(ctx, p, w);
+}
+
+/* From an address that may be a backend's. */
+static __always_inline int pk_from_backend(struct pk_ctx *ctx, const struct pk_ctl *ctl, struct pk_pkt *p,
+					   struct pk_work *w)
+{
+	pk_back_of(ctl, &w->back, &p->src, p->sport, &p->dst, p->dport, p->proto);
+	return pk_find_back(ctl, &w->back, &w->at) ? pk_return(ctx, p, w) : PK_NOT_OURS;
 }
 
 static __always_inline bool pk_gate_open(const struct lb_addr *addr, __be16 port, __u8 proto)
@@ -197,8 +188,7 @@ static __always_inline int pk_look(struct pk_ctx *ctx, const struct pk_ctl *ctl,
 	return PK_GO;
 }
 
-/* whole: also what new connections need. */
-static __always_inline int pk_decide(struct pk_ctx *ctx, const struct pk_ctl *ctl, struct pk_pkt *p, bool whole)
+static __always_inline int pk_decide(struct pk_ctx *ctx, const struct pk_ctl *ctl, struct pk_pkt *p)
 {
 	struct pk_work w = {};
 	bool to, from;
@@ -215,17 +205,31 @@ static __always_inline int pk_decide(struct pk_ctx *ctx, const struct pk_ctl *ct
 		return PK_NOT_OURS;
 	if (p->frag == PK_FRAG_FIRST)
 		pk_frag_note(p);
-	if (to) {
-		r = pk_to_service(ctx, ctl, p, &w, whole);
-		if (r != PK_NOT_OURS)
-			return r;
+	return to ? pk_to_service(ctx, ctl, p, &w) : pk_from_backend(ctx, ctl, p, &w);
+}
+
+/*
+ * A packet that may be for a service, and has no record: makes one, after which the first step will find it. Or, if
+ * it is for no service after all, it may come from a backend.
+ */
+static __always_inline int pk_decide_new(struct pk_ctx *ctx, const struct pk_ctl *ctl, struct pk_pkt *p)
+{
+	struct pk_work w = {};
+	int r;
+
+	r = pk_look(ctx, ctl, p);
+	if (r != PK_GO)
+		return r;
+	p->hash = pk_hash(ctl, &p->src, &p->dst, p->sport, p->dport, p->proto, p->v6);
+	if (pk_find(ctl, p, &w.at, &w.key)) {
+		if (p->frag == PK_FRAG_LATER || !pk_is_stale(&w.at, p))
+			return PK_STEP_FIRST;
+		pk_remove(w.at.index);
 	}
-	if (from) {
-		pk_back_of(ctl, &w.back, &p->src, p->sport, &p->dst, p->dport, p->proto);
-		if (pk_find_back(ctl, &w.back, &w.at))
-			return pk_return(ctx, p, &w);
-	}
-	return PK_NOT_OURS;
+	r = pk_new(ctl, p, &w);
+	if (r == PK_GO)
+		return PK_STEP_FIRST;
+	return r == PK_NOT_OURS ? pk_from_backend(ctx, ctl, p, &w) : r;
 }
 
 /* The program's return value, once it is known what became of the packet. */
@@ -247,7 +251,7 @@ static __always_inline int pk_first(struct pk_ctx *ctx, void *steps)
 
 	if (!ctl || !lb)
 		return PK_VERDICT_PASS;
-	r = ctl->on & PK_ON && lb->on ? pk_decide(ctx, ctl, &p, false) : PK_OFF;
+	r = ctl->on & PK_ON && lb->on ? pk_decide(ctx, ctl, &p) : PK_OFF;
 	if (r == PK_STEP_NEW)
 		bpf_tail_call(ctx, steps, PK_STEPS_NEW);
 	if (r == PK_STEP_ICMP)
@@ -257,14 +261,18 @@ static __always_inline int pk_first(struct pk_ctx *ctx, void *steps)
 	return pk_end_with(&p, r);
 }
 
-static __always_inline int pk_step_new(struct pk_ctx *ctx)
+static __always_inline int pk_step_new(struct pk_ctx *ctx, void *steps)
 {
 	const struct pk_ctl *ctl = pk_ctl_get();
 	struct pk_pkt p = {};
+	int r;
 
 	if (!ctl)
 		return PK_VERDICT_PASS;
-	return pk_end_with(&p, pk_decide(ctx, ctl, &p, true));
+	r = pk_decide_new(ctx, ctl, &p);
+	if (r == PK_STEP_FIRST)
+		bpf_tail_call(ctx, steps, PK_STEPS_FIRST);
+	return pk_end_with(&p, r < 0 ? PK_STEP : r);
 }
 
 static __always_inline int pk_step_icmp(struct pk_ctx *ctx)

@@ -9,18 +9,20 @@
 char LICENSE[] SEC("license") = "GPL";
 
 /* The steps that are not for every packet. Pinned, for the kernel empties what nobody holds. */
+int pk_tc(struct __sk_buff *ctx);
 int pk_tc_new(struct __sk_buff *ctx);
 int pk_tc_icmp(struct __sk_buff *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 3);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(struct __sk_buff *));
 } pk_steps_tc SEC(".maps") = {
 	.values = {
 		[PK_STEPS_NEW] = (void *)&pk_tc_new,
 		[PK_STEPS_ICMP] = (void *)&pk_tc_icmp,
+		[PK_STEPS_FIRST] = (void *)&pk_tc,
 	},
 };
 
@@ -33,7 +35,7 @@ int pk_tc(struct __sk_buff *ctx)
 SEC("tc")
 int pk_tc_new(struct __sk_buff *ctx)
 {
-	return pk_step_new(ctx);
+	return pk_step_new(ctx, &pk_steps_tc);
 }
 
 SEC("tc")

@@ -10,18 +10,20 @@
 char LICENSE[] SEC("license") = "GPL";
 
 /* The steps that are not for every packet. Pinned, for the kernel empties what nobody holds. */
+int pk_xdp(struct xdp_md *ctx);
 int pk_xdp_new(struct xdp_md *ctx);
 int pk_xdp_icmp(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 3);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(struct xdp_md *));
 } pk_steps_xdp SEC(".maps") = {
 	.values = {
 		[PK_STEPS_NEW] = (void *)&pk_xdp_new,
 		[PK_STEPS_ICMP] = (void *)&pk_xdp_icmp,
+		[PK_STEPS_FIRST] = (void *)&pk_xdp,
 	},
 };
 
@@ -34,7 +36,7 @@ int pk_xdp(struct xdp_md *ctx)
 SEC("xdp.frags")
 int pk_xdp_new(struct xdp_md *ctx)
 {
-	return pk_step_new(ctx);
+	return pk_step_new(ctx, &pk_steps_xdp);
 }
 
 SEC("xdp.frags")
