@@ -10,7 +10,7 @@ dns_start() {
 	printf 'nameserver 127.0.0.1\noptions timeout:1 attempts:2\n' >"$WORK/resolv.conf"
 	mount --bind "$WORK/resolv.conf" /etc/resolv.conf
 	mkdir -p "$WORK/hosts"
-	: >"$WORK/hosts/names"
+	touch "$WORK/hosts/names"
 	dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --bind-interfaces --pid-file= --user=root \
 		--listen-address="${1:-127.0.0.1}" --local=/test/ --local-ttl=1 --addn-hosts="$WORK/hosts/names" >/dev/null 2>&1 &
 	DNS=$!
@@ -124,10 +124,10 @@ dns_service() {
 	local i
 
 	run_addresses
+	mkdir "$WORK/hosts"
+	echo '198.18.9.9 www.test' >"$WORK/hosts/names"
 	dns_start 198.18.0.2
-	names_are '198.18.9.9 www.test'
 	dns_start 198.18.0.3
-	names_are '198.18.9.9 www.test'
 	config <<-EOF
 		services:
 		  - name: dns
