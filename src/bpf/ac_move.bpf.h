@@ -136,6 +136,12 @@ static __always_inline bool ac_join_fit(struct tcp_sock *tp, const struct ac_soc
 	/* What was half read would be moved to the other queue whole, and read twice (tcp_read_skb). */
 	if (BPF_CORE_READ(sk, sk_receive_queue.qlen))
 		return false;
+	/*
+	 * A call of recv(2) that has TCP's own function in hand and not yet asked for the lock cannot be seen from here. It
+	 * finds nothing, and would sleep through joined bytes if it may sleep: only a program that was trusted by name does.
+	 */
+	if (ac_exe_forced(&st->exe) && !ac_is_nonblock(sk))
+		return false;
 	if (st->why == AC_WHY_BRIEF && bpf_ktime_get_ns() - st->born_ns < AC_LASTS_NS)
 		return false;
 	if (st->why == AC_WHY_SMALL && !ac_is_due(st))

@@ -78,6 +78,15 @@ static __always_inline bool ac_has_sleeper(struct sock *sk)
 	return w.asleep || w.many;
 }
 
+/* Cannot sleep in recv(2), whatever its program does. */
+static __always_inline bool ac_is_nonblock(struct sock *sk)
+{
+	struct socket *sock = BPF_CORE_READ(sk, sk_socket);
+	struct file *file = sock ? BPF_CORE_READ(sock, file) : NULL;
+
+	return file && (BPF_CORE_READ(file, f_flags) & O_NONBLOCK);
+}
+
 /*
  * How the reader of this socket waits, seen at the moment when it is about to be given bytes. Without the lock, so
  * a waiter that comes or goes just now may be missed, but nobody is seen who is not there. Writers that sleep in
@@ -86,8 +95,7 @@ static __always_inline bool ac_has_sleeper(struct sock *sk)
 static __always_inline enum ac_wait ac_wait_of(struct sock *sk)
 {
 	struct socket *sock = BPF_CORE_READ(sk, sk_socket);
-	struct file *file = sock ? BPF_CORE_READ(sock, file) : NULL;
-	bool nonblock = file && (BPF_CORE_READ(file, f_flags) & O_NONBLOCK);
+	bool nonblock = ac_is_nonblock(sk);
 	struct ac_waiters w;
 
 	/*
