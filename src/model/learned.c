@@ -14,8 +14,8 @@
 #define LEARNED_PATH_MAX 4096
 
 static const char *const state_words[_AC_EXE_MAX] = {
-	[AC_EXE_LEARNING] = "learning", [AC_EXE_RIPE] = "ripe",	  [AC_EXE_TRUSTED] = "trusted",
-	[AC_EXE_SPLICES] = "splices",	[AC_EXE_UNFIT] = "unfit", [AC_EXE_ABLE] = "may-splice",
+	[AC_EXE_LEARNING] = "learning",	   [AC_EXE_RIPE] = "ripe",   [AC_EXE_TRUSTED] = "trusted",
+	[AC_EXE_SPLICES] = "splices",	   [AC_EXE_UNFIT] = "unfit", [AC_EXE_ABLE] = "may-splice",
 	[AC_EXE_SLEEPS] = "blocking-recv",
 };
 
