@@ -11,6 +11,12 @@
 
 #include "packet.h"
 
+/* Headers stand wherever a packet has them, quoted ones at any byte. */
+typedef struct iphdr ip_at __attribute__((aligned(1)));
+typedef struct ip6_hdr ip6_at __attribute__((aligned(1)));
+typedef struct tcphdr tcp_at __attribute__((aligned(1)));
+typedef struct udphdr udp_at __attribute__((aligned(1)));
+
 static const struct {
 	const char *v4, *v6;
 	uint8_t mac; /* last byte; the rest is 02:00:00:00:00 */
@@ -73,7 +79,7 @@ static uint8_t proto_of(const struct seg *s, int family)
 
 static size_t build_tcp(uint8_t *at, const struct seg *s)
 {
-	struct tcphdr *th = (struct tcphdr *)at;
+	tcp_at *th = (tcp_at *)at;
 	uint8_t *opt = (uint8_t *)(th + 1);
 	size_t opts = 0;
 
@@ -101,7 +107,7 @@ static size_t build_tcp(uint8_t *at, const struct seg *s)
 
 static size_t build_udp(uint8_t *at, const struct seg *s)
 {
-	struct udphdr *uh = (struct udphdr *)at;
+	udp_at *uh = (udp_at *)at;
 
 	*uh = (struct udphdr){ .source = htons(s->sport),
 			       .dest = htons(s->dport),
@@ -165,7 +171,7 @@ static size_t build_l4(uint8_t *at, const struct seg *s, int family)
 
 static size_t build_v4(uint8_t *at, const struct seg *s, const uint8_t *l4, size_t n, bool more)
 {
-	struct iphdr *ip = (struct iphdr *)at;
+	ip_at *ip = (ip_at *)at;
 	struct lb_addr src = fx_addr(s->src, 4), dst = fx_addr(s->dst, 4);
 	size_t head = sizeof(*ip) + s->ip_opts;
 
@@ -188,7 +194,7 @@ static size_t build_v4(uint8_t *at, const struct seg *s, const uint8_t *l4, size
 
 static size_t build_v6(uint8_t *at, const struct seg *s, const uint8_t *l4, size_t n, bool more)
 {
-	struct ip6_hdr *ip = (struct ip6_hdr *)at;
+	ip6_at *ip = (ip6_at *)at;
 	struct lb_addr src = fx_addr(s->src, 6), dst = fx_addr(s->dst, 6);
 	uint8_t *next = &ip->ip6_nxt, *p = (uint8_t *)(ip + 1);
 
@@ -267,7 +273,7 @@ void pkt_wrap(struct pkt *p, const struct outer *o)
 
 	memcpy(copy, p->b + l3, inner);
 	if (o->family == 4) {
-		struct iphdr *ip = (struct iphdr *)at;
+		ip_at *ip = (ip_at *)at;
 
 		*ip = (struct iphdr){ .version = 4,
 				      .ihl = 5,
@@ -282,7 +288,7 @@ void pkt_wrap(struct pkt *p, const struct outer *o)
 		ip->check = checksum(ip, 20, 0);
 		at += 20;
 	} else {
-		struct ip6_hdr *ip = (struct ip6_hdr *)at;
+		ip6_at *ip = (ip6_at *)at;
 
 		memset(ip, 0, sizeof(*ip));
 		ip->ip6_flow = htonl(0x60000000 | (uint32_t)o->tos << 20 | o->label);
