@@ -19,7 +19,7 @@
 
 #include "abi/lb.h"
 
-#define RD_ABI_VERSION 1
+#define RD_ABI_VERSION 2
 
 #define RD_WORDS 8
 #define RD_ENTRIES (RD_WORDS * 64) /* of one table */
@@ -109,8 +109,9 @@ struct rd_ctl {
 	__u32 abi; /* RD_ABI_VERSION */
 	__u32 on;  /* 0: every program lets everything pass */
 	__u32 trace;
+	__u32 inbound;		   /* there are inbound redirects */
 	__u32 side[_RD_TABLE_MAX]; /* which of the sides of rd_sides is in use: 2 * table, or one more */
-	__u32 pad[3];
+	__u32 pad[2];
 	struct rd_side sides[RD_SIDES];
 };
 
@@ -155,12 +156,42 @@ struct rd_pend {
 	__u64 cookie;
 };
 
-/* Key of rd_own: a connection that a proxy opens, which inbound redirection must not give it back. */
-struct rd_own_key {
-	struct lb_addr local, remote; /* of the one that connects */
-	__u16 local_port, remote_port;
-	__u32 pad;
+/*
+ * Inbound. Which connections go to a proxy is asked in the network namespace where they arrive, by a program of its own
+ * for each: a port there leads to an address, and the one that listens on it is in rd_in_socks.
+ */
+
+/* Key of rd_in_ports. */
+struct rd_in_port {
+	__u32 netns; /* inode number */
+	__u32 port;
 };
+
+/* An address in a namespace: key of rd_in_socks, and of rd_in_tos, where an unspecified address stands for any. */
+struct rd_in_to {
+	struct lb_addr addr;
+	__u32 netns;
+	__be16 port;
+	__u16 pad;
+};
+
+/* Value of rd_in_ports. */
+struct rd_in_entry {
+	struct lb_addr to;
+	__be16 port;
+	__u16 pad;
+	__u32 flags; /* enum rd_entry_flag */
+};
+
+/* Key of rd_own: a connection that a proxy opens, which must not be given back to it. As the one sees it that accepts. */
+struct rd_own_key {
+	struct lb_addr remote, local;
+	__u32 netns;
+	__be16 remote_port;
+	__u16 local_port;
+};
+
+#define RD_PROXY_SIDE RD_SIDES /* side of rd_groups where proxies of inbound redirects are, whatever their class */
 
 /* A record that the iterator rd_walk writes for each live connection that policy denies now. */
 struct rd_denied {
@@ -227,6 +258,10 @@ _Static_assert(sizeof(struct rd_entry) == 48, "value without holes");
 _Static_assert(sizeof(struct rd_side) == 64, "value without holes");
 _Static_assert(sizeof(struct rd_ctl) == 32 + RD_SIDES * 64, "value without holes");
 _Static_assert(sizeof(struct rd_sock) == 56, "value without holes");
+_Static_assert(sizeof(struct rd_in_port) == 8, "key without holes");
+_Static_assert(sizeof(struct rd_in_to) == 24, "key without holes");
+_Static_assert(sizeof(struct rd_in_entry) == 24, "value without holes");
+_Static_assert(sizeof(struct rd_own_key) == 40, "key without holes");
 _Static_assert(sizeof(struct rd_key) == 16, "key without holes");
 _Static_assert(sizeof(struct rd_pend) == 32, "value without holes");
 _Static_assert(sizeof(struct rd_denied) == 64, "record without holes");

@@ -104,7 +104,8 @@ static __always_inline void rd_client_established(struct bpf_sock_ops *ctx)
 	rd_leave(ctx, st, &key);
 }
 
-static __always_inline void rd_proxy_established(struct bpf_sock_ops *ctx)
+/* False: nobody has left anything for it. */
+static __always_inline bool rd_proxy_established(struct bpf_sock_ops *ctx)
 {
 	struct rd_key key = { .client_seq = ctx->rcv_nxt, .server_seq = ctx->snd_nxt };
 	struct bpf_sock *sk = ctx->sk;
@@ -112,33 +113,34 @@ static __always_inline void rd_proxy_established(struct bpf_sock_ops *ctx)
 	struct rd_sock *st;
 
 	if (!sk)
-		return;
+		return false;
 	found = bpf_map_lookup_elem(&rd_pend, &key);
 	if (!found) {
 		struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 		struct tcp_sock___rd *more = (void *)tp;
 
 		if (!tp || !BPF_CORE_READ(more, fastopen_rsk))
-			return;
+			return false;
 		key = rd_early_key(key.client_seq, bpf_ntohl(ctx->remote_port), ctx->local_port);
 		found = bpf_map_lookup_elem(&rd_pend, &key);
 	}
 	if (!found)
-		return;
+		return false;
 	pend = *found;
 	bpf_map_delete_elem(&rd_pend, &key);
 	if (pend.poisoned)
-		return;
+		return true;
 	st = bpf_sk_storage_get(&rd_sk, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st) {
 		rd_count(RD_STAT_FULL);
-		return;
+		return true;
 	}
 	st->role = RD_PROXY;
 	st->asked = pend.asked;
 	st->asked_port = pend.asked_port;
 	st->cookie = pend.cookie;
 	rd_count(RD_STAT_TAKEN);
+	return true;
 }
 
 static __always_inline void rd_client_state(struct bpf_sock_ops *ctx)

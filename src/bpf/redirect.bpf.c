@@ -9,8 +9,10 @@
  *   rd_getsockopt      tells the proxy
  *   rd_getpeer4,6      tells the client that it is where it wanted to go
  *   rd_sendmsg4,6 and rd_recvmsg4,6   DNS on sockets that are not connected
+ *   rd_in_walk         finds the listeners of inbound redirection               rd_in.bpf.h, inbound.bpf.c
  *   rd_walk            finds the live connections that a change of policy denies
  */
+#include "bpf/rd_in.bpf.h"
 #include "bpf/rd_pair.bpf.h"
 #include "bpf/rd_policy.bpf.h"
 
@@ -209,18 +211,32 @@ int rd_getpeer6(struct bpf_sock_addr *ctx)
 SEC("sockops")
 int rd_sockops(struct bpf_sock_ops *ctx)
 {
+	struct rd_ctl *ctl = rd_ctl_get();
+	bool inbound = ctl && ctl->inbound;
+
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		rd_client_connects(ctx);
+		if (inbound && rd_in_connects(ctx, true))
+			rd_wants_state(ctx);
+		break;
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+		if (inbound)
+			rd_in_listens(ctx);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		rd_client_established(ctx);
+		if (inbound)
+			rd_in_connects(ctx, false);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		rd_proxy_established(ctx);
+		if (!rd_proxy_established(ctx) && inbound)
+			rd_in_established(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		rd_client_state(ctx);
+		if (inbound && ctx->args[1] == BPF_TCP_CLOSE)
+			rd_in_connects(ctx, false);
 		break;
 	}
 	return 1;
@@ -344,5 +360,23 @@ int rd_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 	d.entry = v.entry->id;
 	d.flags = v.entry->flags;
 	bpf_seq_write(ctx->meta->seq, &d, sizeof(d));
+	return 0;
+}
+
+/* Listeners that were there before their entry, and those that are left of several with one address. */
+SEC("iter/tcp")
+int rd_in_walk(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *skc = ctx->sk_common;
+	struct tcp_sock *tp = skc ? bpf_skc_to_tcp_sock(skc) : NULL;
+	struct rd_in_to *place, key;
+
+	if (!tp || BPF_CORE_READ(tp, inet_conn.icsk_inet.sk.__sk_common.skc_state) != TCP_LISTEN)
+		return 0;
+	place = rd_in_place((struct sock *)tp);
+	if (!place)
+		return 0;
+	key = *place;
+	bpf_map_update_elem(&rd_in_socks, &key, tp, BPF_NOEXIST);
 	return 0;
 }

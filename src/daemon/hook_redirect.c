@@ -96,6 +96,12 @@ int run_redirect_configure(struct run *run, const struct config *was, struct err
 	return redirect_apply(run->redirect, run->config, err);
 }
 
+int run_redirect_tick(struct run *run)
+{
+	_Static_assert(REDIRECT_TICK_MS == RUN_TICK_MS, "the daemon's tick is the hook's");
+	return redirect_tick(run->redirect);
+}
+
 void run_redirect_close(struct run *run)
 {
 	if (run->redirect)

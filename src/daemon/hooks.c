@@ -181,6 +181,7 @@ static const struct run_hook hooks[] = {
 	  .open = run_redirect_open,
 	  .configure = run_redirect_configure,
 	  .end = run_redirect_end,
+	  .tick = run_redirect_tick,
 	  .close = run_redirect_close,
 	  .status = run_redirect_status },
 	{ .name = "connect",

@@ -98,6 +98,7 @@ bool run_redirect_is_on(const struct run *run);
 int run_redirect_open(struct run *run, struct err *err);
 int run_redirect_configure(struct run *run, const struct config *was, struct err *err);
 int run_redirect_end(struct run *run, struct err *err);
+int run_redirect_tick(struct run *run);
 void run_redirect_close(struct run *run);
 void run_redirect_status(const struct run *run, json_t *ret);
 

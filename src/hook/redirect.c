@@ -200,7 +200,9 @@ static int apply_once(struct redirect *r, const struct config *c, struct err *er
 	struct rd_groups groups = {}, old = r->groups;
 	int e;
 
-	e = rd_groups_find(c, r->root, &groups, err);
+	e = rd_in_check(c, err);
+	if (e >= 0)
+		e = rd_groups_find(c, r->root, &groups, err);
 	if (e >= 0)
 		e = rd_compile_redirects(c, &groups, &redirects, err);
 	if (e >= 0)
@@ -220,6 +222,8 @@ static int apply_once(struct redirect *r, const struct config *c, struct err *er
 		r->ctl->on = 1;
 		e = rd_links_apply(r, err);
 	}
+	if (e >= 0)
+		e = rd_in_apply(r, err);
 	if (e < 0) {
 		/* Nothing of the new configuration may be left: the old one is compiled again, as it was before. */
 		r->groups = old;
@@ -380,6 +384,7 @@ struct redirect *redirect_close(struct redirect *r)
 	if (!r)
 		return NULL;
 	rd_links_done(r);
+	rd_in_done(r);
 	(void)bpf_link__destroy(r->walk);
 	for (int i = 0; i < _RD_TABLE_MAX; i++)
 		(void)rd_compiled_free(r->live[i]);

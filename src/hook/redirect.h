@@ -40,6 +40,10 @@ int redirect_apply(struct redirect *r, const struct config *c, struct err *err);
 int redirect_event_fd(const struct redirect *r);
 int redirect_dispatch(struct redirect *r);
 
+/* To be called every REDIRECT_TICK_MS: namespaces of inbound redirects come and go with processes. */
+#define REDIRECT_TICK_MS 100
+int redirect_tick(struct redirect *r);
+
 /* Every event, while someone traces; event->entry is an index of the struct config's redirects or policies. */
 typedef void (*redirect_event_fn)(const struct rd_event *event, void *data);
 void redirect_on_event(struct redirect *r, redirect_event_fn fn, void *data);

@@ -166,7 +166,7 @@ static unsigned int group_whose(const struct redirect *r, const struct rd_group 
 
 		if (!e->cgroup)
 			continue;
-		if (rd_groups_get(&r->groups, e->cgroup) == g)
+		if (!e->inbound && rd_groups_get(&r->groups, e->cgroup) == g)
 			whose |= CLIENTS;
 		/* Where nobody says where the proxy is, it may be anywhere. */
 		if (e->proxy_cgroup ? rd_groups_get(&r->groups, e->proxy_cgroup) == g : g == everywhere)
@@ -179,7 +179,7 @@ static unsigned int group_whose(const struct redirect *r, const struct rd_group 
 static bool wants_datagrams(const struct config *c)
 {
 	for (size_t i = 0; i < c->n_redirects; i++)
-		if (c->redirects[i].dns_port)
+		if (c->redirects[i].dns_port && !c->redirects[i].inbound)
 			return true;
 	return c->n_policies;
 }

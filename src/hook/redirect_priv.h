@@ -53,6 +53,22 @@ struct rd_link {
 	int fd;
 };
 
+/* A process of an inbound redirect's cgroup is in this network namespace. */
+struct rd_member {
+	uint64_t netns; /* inode number */
+	size_t entry;	/* place in the struct config */
+};
+struct rd_members {
+	struct rd_member *v;
+	size_t n;
+};
+
+/* Where the inbound program is attached. */
+struct rd_space {
+	uint32_t netns;
+	int link;
+};
+
 #define RD_HOOKS 10
 
 struct redirect {
@@ -71,7 +87,11 @@ struct redirect {
 	void *on_event_data;
 	redirect_evict_fn on_evict;
 	void *on_evict_data;
-	struct bpf_link *walk;
+	struct bpf_link *walk, *in_walk;
+	struct rd_members members;
+	struct rd_space *spaces;
+	size_t n_spaces;
+	unsigned int ticks;
 	uint64_t closed;
 };
 
@@ -104,6 +124,11 @@ bool rd_is_identity(const struct config *c, const char *name, const struct confi
 int rd_table_apply(struct redirect *r, enum rd_table table, struct rd_compiled *c, struct err *err);
 /* Removes what a side that is not in use holds. */
 int rd_table_clear(struct redirect *r, uint32_t side);
+
+/* redirect_in.c: inbound redirects of r->config. */
+int rd_in_check(const struct config *c, struct err *err);
+int rd_in_apply(struct redirect *r, struct err *err);
+void rd_in_done(struct redirect *r);
 
 /* redirect_live.c: live connections by the policies that are in force now. */
 int rd_live_check(struct redirect *r);

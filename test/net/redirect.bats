@@ -224,6 +224,33 @@ through_nat() {
 	run_stop
 }
 
+# Whoever connects to the server's port gets to its proxy first, and the proxy to the server.
+inbound() {
+	servers
+	haproxy_start 15001
+	printf 'redirect: [ { cgroup: %s, direction: inbound, to: "127.0.0.1:15001", proxy-cgroup: %s, ports: [ 8080 ] } ]\n' \
+		"$CG/server" "$CG/proxy" | config
+	run_start
+	until_true 10 proxy_is_up
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	[ "$(redirected http://198.18.0.3:8080/)" = "198.18.0.3 by 198.18.0.3:8080" ]
+	# It outlives waggle, and is taken over.
+	run_stop
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	run_start
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	# A proxy that is gone, and one that is there again.
+	kill -KILL "$PROXY"
+	wait "$PROXY" || true
+	is_refused http://198.18.0.2:8080/
+	haproxy_start 15001
+	until_true 10 proxy_is_up
+	config </dev/null
+	"$WAGGLE" reload
+	[ "$(redirected http://198.18.0.2:8080/)" = "198.18.0.2 by " ]
+	run_stop
+}
+
 redis_through_it() {
 	servers
 	haproxy_start 15001
@@ -391,6 +418,10 @@ wrong_usage() {
 
 @test "the destination gets through namespaces and NAT" {
 	inside through_nat
+}
+
+@test "inbound: connections to a server come to its proxy first" {
+	inside inbound
 }
 
 @test "redis-cli through the proxy" {
