@@ -175,6 +175,16 @@ static void hook_accel_close(struct run *run)
 
 static const struct run_hook hooks[] = {
 	/* Before the connect hook: it has to see what the program asked for. */
+	{ .name = "packet",
+	  .wanted = run_packet_wanted,
+	  .is_on = run_packet_is_on,
+	  .open = run_packet_open,
+	  .configure = run_packet_configure,
+	  .end = run_packet_end,
+	  .applied = run_packet_applied,
+	  .tick = run_packet_tick,
+	  .close = run_packet_close,
+	  .status = run_packet_status },
 	{ .name = "redirect",
 	  .wanted = run_redirect_wanted,
 	  .is_on = run_redirect_is_on,

@@ -12,6 +12,7 @@
 #include "hook/accel.h"
 #include "hook/connect.h"
 #include "hook/lb.h"
+#include "hook/packet.h"
 #include "hook/redirect.h"
 
 #include "daemon/hooked.h"
@@ -31,6 +32,7 @@ struct run {
 	char *keep_path;
 
 	/* Hooks: see hooks.c. */
+	struct packet *packet;
 	struct redirect *redirect;
 	ev_io redirect_events;
 	struct connect *connect;
@@ -91,6 +93,17 @@ struct run_hook {
 	/* More about it for GET /v1/status, into an object that has name and on; NULL: nothing. */
 	void (*status)(const struct run *run, json_t *ret);
 };
+
+/* hook_packet.c: the packet hook, a line of the table. */
+bool run_packet_wanted(const struct config *config);
+bool run_packet_is_on(const struct run *run);
+int run_packet_open(struct run *run, struct err *err);
+int run_packet_configure(struct run *run, const struct config *was, struct err *err);
+int run_packet_end(struct run *run, struct err *err);
+int run_packet_applied(struct run *run, struct err *err);
+int run_packet_tick(struct run *run);
+void run_packet_close(struct run *run);
+void run_packet_status(const struct run *run, json_t *ret);
 
 /* hook_redirect.c: redirects and policies, a line of the table. */
 bool run_redirect_wanted(const struct config *config);

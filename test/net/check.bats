@@ -19,6 +19,8 @@ setup() {
 		    open("%s/manual-%d.yaml" % (sys.argv[2], i), "w").write(textwrap.dedent(block))
 	END
 	for file in "$root"/examples/*.yaml "$D"/manual-*.yaml; do
+		# Prometheus's, not ours.
+		[[ $file != */alerts.yaml ]] || continue
 		# `check` does not read what everybody may write, as some ways of unpacking make it.
 		"$WAGGLE" check -c /dev/stdin < <(cat "$file") >"$D/out" || { echo "$file is not right"; return 1; }
 		grep -q ' right: ' "$D/out"
