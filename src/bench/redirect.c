@@ -44,7 +44,8 @@ static const char waggle_form[] = "redirect:\n"
 				  "    to: 127.0.0.1:%2$d\n"
 				  "    ports: [ 80, 81 ]\n"
 				  "    exclude-users: [ " PROXY_USER " ]\n"
-				  "connect: { cgroups: [ %1$s ] }\n"
+				  /* There are no services: nobody has to ask for them. */
+				  "connect: { cgroups: [ %6$s/waggle ] }\n"
 				  "accelerate:\n"
 				  "  cgroups: [ %1$s ]\n"
 				  "  trust: [ %3$s, %4$s, %5$s ]\n";
@@ -98,7 +99,7 @@ static int enter_waggle(struct bench_run *run, struct err *err)
 	if (prog_find("wrk", wrk, sizeof(wrk)) < 0 || prog_find("nginx", nginx, sizeof(nginx)) < 0 ||
 	    prog_find("haproxy", haproxy, sizeof(haproxy)) < 0)
 		return err_set(err, -ENOENT, "wrk, nginx or haproxy is missing");
-	if (asprintf(&config, waggle_form, run->lab->programs, PROXY_PORT, wrk, nginx, haproxy) < 0)
+	if (asprintf(&config, waggle_form, run->lab->programs, PROXY_PORT, wrk, nginx, haproxy, run->lab->cgroup) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	return waggle_run_start(run->lab, config, &run->waggle, err);
 }
