@@ -2,14 +2,12 @@
 #include "bench/programs.h"
 
 #include <errno.h>
-#include <inttypes.h>
 
+#include "bench/http.h"
 #include "lab/redis.h"
 #include "lab/scene.h"
-#include "lab/wrk.h"
 
 #define HTTP_CONNECTIONS 100
-#define HTTP_SECONDS_MAX 16
 #define REDIS_CLIENTS 50
 /* Requests a second that redis is assumed to answer, to make a number of requests out of a time. */
 #define REDIS_RATE 80000
@@ -38,29 +36,12 @@ static void http_stop(struct bench_run *run)
 static int sample_http(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
 		       struct err *err)
 {
-	struct wrk_spec spec = {
-		.host = "client",
-		.url = row->data,
-		.connections = HTTP_CONNECTIONS,
-		.threads = 1,
-		/* wrk knows whole seconds. */
-		.seconds = (unsigned int)(run->opts->seconds + 0.999),
-	};
-	struct wrk_result result;
-	int r;
+	struct http_result result;
+	int r = http_ask(run->lab, row->data, HTTP_CONNECTIONS, run->opts->seconds, &result, err);
 
-	/* All connections get their large bodies at once: on a busy machine none may be whole in so short a time. */
-	for (;; spec.seconds *= 2) {
-		r = wrk_run(run->lab, &spec, &result, err);
-		if (r < 0)
-			return r;
-		if (result.requests || wrk_errors(&result) || spec.seconds >= HTTP_SECONDS_MAX)
-			break;
-	}
-	if (!result.requests || wrk_errors(&result))
-		return err_set(err, -EIO, "wrk got %" PRIu64 " answers and met %" PRIu64 " errors", result.requests,
-			       wrk_errors(&result));
-	ret->value = (double)result.requests / result.seconds;
+	if (r < 0)
+		return r;
+	ret->value = result.rate;
 	return 0;
 }
 

@@ -5,20 +5,18 @@
  * configuration of it: it reads SO_ORIGINAL_DST, and its own connections are told by its user.
  */
 #include <errno.h>
-#include <inttypes.h>
 
 #include "bench/bench.h"
+#include "bench/http.h"
 #include "lab/haproxy.h"
 #include "lab/nginx.h"
 #include "lab/scene.h"
 #include "lab/waggle.h"
-#include "lab/wrk.h"
 
 #define PROXY_PORT 15001
 #define PROXY_USER "nobody"
 #define SETUP_MS 5000
 #define CONNECTIONS 100
-#define SECONDS_MAX 16
 
 /* Port 81 ends each connection after one answer. */
 static const char server_http[] = "	server {\n"
@@ -161,27 +159,12 @@ static int sample_wrk(struct bench_run *run, const struct bench_row *row, size_t
 		      struct err *err)
 {
 	const struct ask *ask = row->data;
-	struct wrk_spec spec = {
-		.host = "client",
-		.url = ask->url,
-		.connections = ask->connections,
-		.threads = 1,
-		.seconds = (unsigned int)(run->opts->seconds + 0.999),
-	};
-	struct wrk_result result;
-	int r;
+	struct http_result result;
+	int r = http_ask(run->lab, ask->url, ask->connections, run->opts->seconds, &result, err);
 
-	for (;; spec.seconds *= 2) {
-		r = wrk_run(run->lab, &spec, &result, err);
-		if (r < 0)
-			return r;
-		if (result.requests || wrk_errors(&result) || spec.seconds >= SECONDS_MAX)
-			break;
-	}
-	if (!result.requests || wrk_errors(&result))
-		return err_set(err, -EIO, "wrk got %" PRIu64 " answers and met %" PRIu64 " errors", result.requests,
-			       wrk_errors(&result));
-	ret->value = ask->latency ? result.p50_us : (double)result.requests / result.seconds;
+	if (r < 0)
+		return r;
+	ret->value = ask->latency ? result.wrk.p50_us : result.rate;
 	return ret->value > 0 ? 0 : err_set(err, -ENODATA, "wrk has measured nothing");
 }
 
