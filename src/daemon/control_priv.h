@@ -73,6 +73,9 @@ enum MHD_Result control_post_enable(struct control *c, struct MHD_Connection *co
 enum MHD_Result control_post_weight(struct control *c, struct MHD_Connection *conn, struct request *req);
 enum MHD_Result control_post_reload(struct control *c, struct MHD_Connection *conn, struct request *req);
 
+/* control_conns.c */
+enum MHD_Result control_get_conns(struct control *c, struct MHD_Connection *conn, struct request *req);
+
 /* control_events.c */
 enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *conn, struct request *req);
 void control_events_init(struct control *c);

@@ -54,6 +54,22 @@ int packet_stats(const struct packet *p, uint64_t ret[_PK_REASON_MAX]);
 typedef int (*packet_conn_fn)(const struct pk_conn *conn, uint64_t idle_ms, void *data);
 int packet_each_conn(const struct packet *p, packet_conn_fn fn, void *data);
 
+/*
+ * The same a part at a time, for a large table: from bucket *next on, which begins as 0, is moved, and is 0 again at
+ * the end.
+ */
+int packet_each_conn_part(const struct packet *p, uint32_t *next, packet_conn_fn fn, void *data);
+
+/* How many records the table has room for. */
+uint64_t packet_room(const struct packet *p);
+
+/* Who else is in a connection. Ports in host order; source_port 0: the backend sees the client's own address. */
+struct packet_ends {
+	struct lb_addr backend, source;
+	uint16_t backend_port, source_port;
+};
+void packet_conn_ends(const struct packet *p, const struct pk_conn *conn, struct packet_ends *ret);
+
 /* Lets go; what is pinned goes on. */
 struct packet *packet_close(struct packet *p);
 static inline void packet_closep(struct packet **p)

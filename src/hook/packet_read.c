@@ -2,6 +2,7 @@
 /* Counts, connections, and forgetting those that have ended. */
 #include "hook/packet_priv.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 
 #include <bpf/bpf.h>
@@ -87,27 +88,75 @@ int packet_tick(struct packet *p)
 	return 0;
 }
 
-int packet_each_conn(const struct packet *p, packet_conn_fn fn, void *data)
+/* A record as it is at this moment. The programs go on meanwhile: one that is being written is left out. */
+static bool conn_read(const struct pk_conn *from, struct pk_conn *ret)
+{
+	uint32_t gen = __atomic_load_n(&from->gen, __ATOMIC_ACQUIRE);
+
+	*ret = *from;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return !(gen & 1) && gen == __atomic_load_n(&from->gen, __ATOMIC_RELAXED) && ret->state != PK_STATE_FREE &&
+	       ret->state != PK_STATE_TAKEN;
+}
+
+static int each_conn_of(const struct pk_bucket *b, uint32_t tick, uint64_t tick_ms, packet_conn_fn fn, void *data)
+{
+	for (uint32_t way = 0; way < PK_WAYS; way++) {
+		struct pk_conn c;
+		int r;
+
+		if (!b->tag[way] || !conn_read(&b->conn[way], &c))
+			continue;
+		r = fn(&c, (int32_t)(tick - c.seen) > 0 ? (tick - c.seen) * tick_ms : 0, data);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+#define EACH_PART 4096
+
+int packet_each_conn_part(const struct packet *p, uint32_t *next, packet_conn_fn fn, void *data)
 {
 	struct pk_admin now = { .op = PK_ADMIN_NOW };
 	uint64_t tick_ms = (1000ULL << p->ctl->tick_shift) / p->ctl->hz;
 	int r = packet_admin(p, &now);
 
-	if (r < 0)
-		return r;
-	for (uint32_t b = 0; b < p->n_buckets; b++)
-		for (uint32_t way = 0; way < PK_WAYS; way++) {
-			struct pk_conn c;
+	for (uint32_t i = 0; r >= 0 && i < EACH_PART && *next < p->n_buckets; i++) {
+		r = each_conn_of(&p->table[(*next)++], now.tick, tick_ms, fn, data);
+		if (r)
+			return r;
+	}
+	if (*next >= p->n_buckets)
+		*next = 0;
+	return r;
+}
 
-			if (!p->table[b].tag[way])
-				continue;
-			/* The programs go on meanwhile; a record that was written anew is another one, that is all. */
-			c = p->table[b].conn[way];
-			if (c.gen & 1 || c.state == PK_STATE_FREE || c.state == PK_STATE_TAKEN)
-				continue;
-			r = fn(&c, (int32_t)(now.tick - c.seen) > 0 ? (now.tick - c.seen) * tick_ms : 0, data);
-			if (r)
-				return r;
-		}
-	return 0;
+int packet_each_conn(const struct packet *p, packet_conn_fn fn, void *data)
+{
+	uint32_t next = 0;
+	int r;
+
+	do
+		r = packet_each_conn_part(p, &next, fn, data);
+	while (!r && next);
+	return r;
+}
+
+uint64_t packet_room(const struct packet *p)
+{
+	return (uint64_t)p->n_buckets * PK_WAYS;
+}
+
+void packet_conn_ends(const struct packet *p, const struct pk_conn *conn, struct packet_ends *ret)
+{
+	*ret = (struct packet_ends){};
+	if (conn->backend < p->lb->n_backends) {
+		ret->backend = p->lb->backends[conn->backend].addr;
+		ret->backend_port = ntohs(p->lb->backends[conn->backend].port);
+	}
+	if (conn->forward == LB_FORWARD_NAT && conn->nat < PK_NATS) {
+		ret->source = p->nats[conn->nat];
+		ret->source_port = ntohs(conn->nport);
+	}
 }

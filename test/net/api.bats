@@ -35,6 +35,10 @@ with_accelerator() {
 	every_answer "accelerate: { cgroups: [ \"$CG\" ] }"
 }
 
+with_packets() {
+	every_answer "packet: { interfaces: [ { name: lo, hook: tc } ] }"
+}
+
 # A backend that is an IPv6 address is named with its brackets, in whatever way the client escapes them.
 brackets() {
 	run_addresses
@@ -89,6 +93,7 @@ accelerator_alone() {
 
 @test "api: every path, method, answer and refusal is as docs/openapi.yaml says" { inside every_answer; }
 @test "api: the same with the accelerator on" { inside with_accelerator; }
+@test "api: the same with the packet hook on" { inside with_packets; }
 @test "api: IPv6 backends are named with brackets" { inside brackets; }
 @test "api: bad clients do not keep others from being served" { inside bad_clients; }
 @test "api: the socket is root's and the group's" { inside whose_socket; }

@@ -14,7 +14,7 @@ written() {
 		echo "services:"
 		echo "  - { name: web, listen: '$(vip 4):$(port nat 80)', scheduler: round-robin, forward: nat,"
 		echo "      backends: [ '$(backend 4 1):$(listens nat 80)', '$(backend 4 2):$(listens nat 80)' ] }"
-		echo "connect: { cgroups: [ '$CG' ] }"
+		echo "connect: { cgroups: [ '$CG/out' ] }"
 		[ $# = 0 ] || echo "packet: { interfaces: [ { name: l-client, hook: $1 }, { name: l-b1, hook: $1 }, { name: l-b2, hook: $1 } ] }"
 	} >"$CONFIG"
 }

@@ -184,6 +184,22 @@ def changes(api, service, backend):
         api.expect("POST", "/v1/reload", 200, body)
 
 
+def conns(api, service):
+    """Of the packet hook, where it is on: the questions that are part of the address are no part of the document's path."""
+    hooks = {h["name"]: h["on"] for h in api.expect("GET", "/v1/status", 200)["hooks"]}
+    api.expect("GET", "/v1/conns", 200 if hooks["packet"] else 409)
+    if not hooks["packet"]:
+        return
+    operation = api.doc["paths"]["/v1/conns"]["get"]
+    for query, status in (("service=" + service, 200), ("limit=1", 200), ("limit=0&service=" + service, 200),
+                          ("service=nobody", 404), ("limit=-1", 400), ("limit=x", 400), ("limit=", 400)):
+        reply, data = api.call("GET", "/v1/conns?" + query)
+        if reply.status != status:
+            fail("GET /v1/conns?%s: answered %d, not %d" % (query, reply.status, status))
+        schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+        api.valid(json.loads(data), schema, "GET /v1/conns?" + query)
+
+
 def events(api, service, backend):
     """A stream: what is changed meanwhile is told in it."""
     conn = Unix(api.sock)
@@ -215,6 +231,7 @@ def main():
     is_off = api.expect("GET", "/v1/status", 200)["class"] == "off"
     for path in ("/v1/sockets", "/v1/executables"):
         api.expect("GET", path, 409 if is_off else 200)
+    conns(api, service)
     refused(api, service, backend)
     changes(api, service, backend)
     events(api, service, backend)
