@@ -16,7 +16,6 @@
 #define STREAM_BYTES (64 << 10)
 /* Each takes seconds, and hardly differs. */
 #define MEMORY_ROUNDS 3
-#define TRUST_MAX 5
 
 #define TCP_WAYS (1U << ACCEL_PLAIN | 1U << ACCEL_JOINED)
 #define ALL_WAYS (TCP_WAYS | 1U << ACCEL_UNIX)
@@ -29,25 +28,22 @@ static int enter_plain(struct bench_run *run, struct err *err)
 static int enter_joined(struct bench_run *run, struct err *err)
 {
 	static const char *const programs[] = { "nginx", "wrk", "redis-server", "redis-benchmark" };
-	const char *trust[TRUST_MAX + 1] = {};
-	char paths[TRUST_MAX][4096];
-	size_t n = 0;
+	struct waggle_trust trust = {};
+	char self[4096];
 	ssize_t len;
+	int r;
 
 	if (run->waggle.pid)
 		return 0;
 	/* Ourselves as a file: a link of /proc is not the same to whoever follows it. */
-	len = readlink("/proc/self/exe", paths[0], sizeof(paths[0]) - 1);
+	len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (len <= 0)
 		return err_set(err, -errno, "cannot read /proc/self/exe: %s", strerror(errno));
-	paths[0][len] = '\0';
-	trust[n++] = paths[0];
-	for (size_t i = 0; i < ARRAY_SIZE(programs); i++)
-		if (prog_find(programs[i], paths[n], sizeof(paths[n])) == 0) {
-			trust[n] = paths[n];
-			n++;
-		}
-	return waggle_start(run->lab, trust, &run->waggle, err);
+	self[len] = '\0';
+	r = waggle_trust_add(&trust, self, err);
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(programs); i++)
+		r = waggle_trust_add(&trust, programs[i], err);
+	return r < 0 ? r : waggle_start(run->lab, trust.v, &run->waggle, err);
 }
 
 void accel_done(struct bench_run *run)

@@ -14,6 +14,8 @@ const struct bench benches[] = {
 	  ACCEL_WAYS, ACCEL_JOINED, scene_hosts, ARRAY_SIZE(scene_hosts), accel_sizes_rows, accel_done },
 	{ "connect", "the connect hook: calls of connect and sendto, and a change of 10000 services", connect_ways,
 	  CONNECT_WAYS, CONNECT_WAYS - 1, scene_hosts, ARRAY_SIZE(scene_hosts), connect_rows, connect_done },
+	{ "classic", "the classic comparison: nginx, haproxy, nftables, and waggle's hooks as balancers", classic_ways,
+	  CLASSIC_WAYS, CLASSIC_CONNECT_JOINED, scene_hosts, ARRAY_SIZE(scene_hosts), classic_rows, classic_done },
 	{ "redirect", "a sidecar: a transparent haproxy reached by nftables REDIRECT, and by waggle", redirect_ways,
 	  REDIRECT_WAYS, REDIRECT_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), redirect_rows, redirect_done },
 	{ 0 },
@@ -203,6 +205,7 @@ static int measure_turn(struct bench_run *run, size_t first, size_t end, size_t 
 		any |= row_wants(run, &run->rows[i], way, round);
 	if (!any)
 		return 0;
+	run->way = way;
 	r = run->bench->ways[way].enter(run, err);
 	if (r < 0)
 		return r;
@@ -314,6 +317,16 @@ bool bench_ratio_spread(const struct bench_row *row, size_t way, double *ret_min
 	*ret_min = min;
 	*ret_max = max;
 	return true;
+}
+
+bool bench_ratio_interval(const struct bench_row *row, size_t way, struct stats_interval *ret)
+{
+	size_t n = row->ways_got[0].n < row->ways_got[way].n ? row->ways_got[0].n : row->ways_got[way].n;
+	double ratios[BENCH_ROUNDS_MAX];
+
+	for (size_t i = 0; i < n; i++)
+		ratios[i] = ratio(row, row->ways_got[way].v[i], row->ways_got[0].v[i]);
+	return n && stats_median_interval(ratios, n, ret) == 0;
 }
 
 double bench_extra(const struct bench_run *run, const struct bench_row *row)

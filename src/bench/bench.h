@@ -21,7 +21,7 @@
 #include "lab/lab.h"
 #include "lab/prog.h"
 
-#define BENCH_WAYS_MAX 4
+#define BENCH_WAYS_MAX 10
 #define BENCH_ROUNDS_MAX 100
 
 struct bench_run;
@@ -69,6 +69,8 @@ struct bench_row {
 	int (*sample)(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
 		      struct err *err);
 	const void *data; /* the benchmark's own */
+	/* What others have published of each way, as many times the first way's; 0: nothing. May be NULL. */
+	const double *published;
 
 	/* What came of it. */
 	struct {
@@ -119,6 +121,7 @@ struct bench_run {
 	double load_before, load_after; /* the machine's, of a minute */
 	struct prog waggle;
 	void *group_state; /* of the group that is measured: for its start and stop */
+	size_t way;	   /* that is entered, or measured */
 };
 
 /* The table; ends with a NULL name. */
@@ -136,11 +139,23 @@ int bench_measure(struct bench_run *run, struct err *err);
 
 void bench_done(struct bench_run *run);
 
+/* More ways than columns: told and drawn a line each. */
+static inline bool bench_is_series(const struct bench *bench)
+{
+	return bench->n_ways > 4;
+}
+
 /* How many times as good as the first way: more is better, whatever the unit is. 0: one of them was not measured. */
 double bench_ratio(const struct bench_row *row, size_t way);
 
 /* Smallest and largest of the ratios of single rounds; false: there is none. */
 bool bench_ratio_spread(const struct bench_row *row, size_t way, double *ret_min, double *ret_max);
+
+/*
+ * Where the ratio of a round lies in the middle: from low to high with that probability, at least 0.95 if there are rounds
+ * enough (six), for whatever distribution. false: there is none.
+ */
+bool bench_ratio_interval(const struct bench_row *row, size_t way, struct stats_interval *ret);
 
 /* How many times less processor time it takes than the first way, by the medians. 0: that is not known. */
 double bench_cpu_ratio(const struct bench_row *row, size_t way);
@@ -173,6 +188,23 @@ extern const struct bench_way connect_ways[];
 #define CONNECT_WAYS 2
 int connect_rows(struct bench_run *run, struct err *err);
 void connect_done(struct bench_run *run);
+
+/* classic.c: every way through the classic scene. */
+extern const struct bench_way classic_ways[];
+#define CLASSIC_WAYS 9
+enum {
+	CLASSIC_NGINX,
+	CLASSIC_NGINX_JOINED,
+	CLASSIC_HAPROXY,
+	CLASSIC_NFTABLES,
+	CLASSIC_XDP_GENERIC,
+	CLASSIC_XDP,
+	CLASSIC_TC,
+	CLASSIC_CONNECT,
+	CLASSIC_CONNECT_JOINED,
+};
+int classic_rows(struct bench_run *run, struct err *err);
+void classic_done(struct bench_run *run);
 
 /* redirect.c: a sidecar, by nftables and by waggle. */
 extern const struct bench_way redirect_ways[];

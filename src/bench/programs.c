@@ -82,7 +82,7 @@ static int sample_redis(struct bench_run *run, const struct bench_row *row, size
 	return redis_get(run->lab, &load, &ret->value, err);
 }
 
-static const char *const http_needs[] = { "nginx", "nginx", "wrk", "wrk", "nft", "nftables", "sysctl", "procps", NULL };
+static const char *const http_needs[] = { "nginx", "nginx", "wrk", "wrk", NULL };
 static const char *const redis_needs[] = { "redis-server", "redis-server", "redis-benchmark", "redis-tools", NULL };
 
 static const struct bench_group g_http = {

@@ -30,12 +30,17 @@ static json_t *json_way(const struct bench_row *row, size_t way)
 /* Of each way but the first: how many times as good it is, by the medians, and within single rounds. */
 static json_t *json_ratio(const struct bench_row *row, size_t way)
 {
+	struct stats_interval interval;
 	double min, max;
 
-	if (!bench_ratio_spread(row, way, &min, &max))
+	if (!bench_ratio_spread(row, way, &min, &max) || !bench_ratio_interval(row, way, &interval))
 		return json_null();
-	return json_pack("{s:f, s:f, s:f, s:o}", "of_medians", bench_ratio(row, way), "min", min, "max", max, "cpu",
-			 bench_cpu_ratio(row, way) > 0 ? json_real(bench_cpu_ratio(row, way)) : json_null());
+	return json_pack("{s:f, s:f, s:f, s:{s:f, s:f, s:f}, s:o, s:o}", "of_medians", bench_ratio(row, way), "min",
+			 min, "max", max, "interval", "low", interval.low, "high", interval.high, "probability",
+			 interval.probability, "cpu",
+			 bench_cpu_ratio(row, way) > 0 ? json_real(bench_cpu_ratio(row, way)) : json_null(),
+			 "published",
+			 row->published && row->published[way] > 0 ? json_real(row->published[way]) : json_null());
 }
 
 static json_t *json_target(const struct bench_row *row)

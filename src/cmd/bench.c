@@ -99,14 +99,80 @@ static void put_judgement(struct table *t, const struct bench_run *run, const st
 	table_cell(t, "%s", row->skipped ? "left out" : verdict_word(bench_judge(run, row)));
 }
 
+static void print_machine(const struct bench_run *run)
+{
+	struct utsname kernel;
+	char cpu[256];
+
+	(void)uname(&kernel);
+	bench_cpu_model(cpu, sizeof(cpu));
+	printf("Linux %s, %ld x %s, load %.1f before and %.1f after;\n", kernel.release, sysconf(_SC_NPROCESSORS_ONLN),
+	       cpu, run->load_before, run->load_after);
+}
+
+static void put_ratio(struct table *t, const struct bench_row *row, size_t way)
+{
+	struct stats_interval interval;
+
+	if (!bench_ratio_interval(row, way, &interval)) {
+		table_cell(t, "-");
+		table_cell(t, "-");
+		table_cell(t, "-");
+		return;
+	}
+	table_cell(t, "%.2f", bench_ratio(row, way));
+	table_cell(t, "%.2f-%.2f", interval.low, interval.high);
+	table_cell(t, "%.0f%%", 100 * interval.probability);
+}
+
+/* A row of a series: a line each way. */
+static int print_series(const struct bench_run *run, const struct bench_row *row)
+{
+	static const struct table_col cols[] = { { "WAY", false },	{ "", false },	    { "MEDIAN", true },
+						 { "RATIO", true },	{ "WITHIN", true }, { "BY", true },
+						 { "PUBLISHED", true }, { "CPU US", true } };
+	struct table t;
+	int r;
+
+	printf("\n%s: %s, %s%s%s\n", row->name, row->title, row->group->unit, row->skipped ? ": left out: " : "",
+	       row->skipped ? row->skipped : "");
+	table_init(&t, cols, ARRAY_SIZE(cols));
+	for (size_t w = 0; w < run->bench->n_ways; w++) {
+		table_cell(&t, "%s", run->bench->ways[w].word);
+		table_cell(&t, "%s", run->bench->ways[w].title);
+		put_value(&t, row, w);
+		put_ratio(&t, row, w);
+		if (row->published && row->published[w] > 0)
+			table_cell(&t, "%.2f", row->published[w]);
+		else
+			table_cell(&t, "-");
+		table_cell(&t, "%.1f", row->ways_got[w].cpu_stats.median);
+	}
+	r = table_print(&t, stdout);
+	table_done(&t);
+	return r;
+}
+
+static int print_all_series(const struct bench_run *run)
+{
+	int r = 0;
+
+	print_machine(run);
+	printf("medians of %u rounds of %g s. Ratio: how many times as good as the first way; within: where the ratio of a\n"
+	       "round is, with the probability that stands beside; published: what others got; CPU us: the whole\n"
+	       "machine's processor time for an answer.\n",
+	       run->opts->rounds, run->opts->seconds);
+	for (size_t i = 0; r >= 0 && i < run->n_rows; i++)
+		r = print_series(run, &run->rows[i]);
+	return r;
+}
+
 static int print_table(const struct bench_run *run)
 {
 	const struct bench *bench = run->bench;
 	struct table_col cols[BENCH_WAYS_MAX + 7] = { { "ROW", false }, { "UNIT", false } };
 	size_t n = 2, met = 0, judged = 0;
-	struct utsname kernel;
 	struct table t;
-	char cpu[256];
 	int r;
 
 	for (size_t w = 0; w < bench->n_ways; w++)
@@ -116,13 +182,10 @@ static int print_table(const struct bench_run *run)
 	cols[n++] = (struct table_col){ "CPU", true };
 	cols[n++] = (struct table_col){ "TARGET", true };
 	cols[n++] = (struct table_col){ "MET", true };
-	(void)uname(&kernel);
-	bench_cpu_model(cpu, sizeof(cpu));
-	printf("Linux %s, %ld x %s, load %.1f before and %.1f after;\n"
-	       "medians of %u rounds of %g s. Ratio: how many times as good %s is as %s; spread: of single rounds;\n"
+	print_machine(run);
+	printf("medians of %u rounds of %g s. Ratio: how many times as good %s is as %s; spread: of single rounds;\n"
 	       "CPU: how many times less processor time both ends take for the same work.\n\n",
-	       kernel.release, sysconf(_SC_NPROCESSORS_ONLN), cpu, run->load_before, run->load_after, run->opts->rounds,
-	       run->opts->seconds, bench->ways[bench->subject].word, bench->ways[0].word);
+	       run->opts->rounds, run->opts->seconds, bench->ways[bench->subject].word, bench->ways[0].word);
 	table_init(&t, cols, n);
 	for (size_t i = 0; i < run->n_rows; i++) {
 		const struct bench_row *row = &run->rows[i];
@@ -155,7 +218,9 @@ static int print_json(const struct bench_run *run)
 static int print_result(const struct bench_job *job)
 {
 	struct err err = {};
-	int r = job->args->json ? print_json(&job->run) : print_table(&job->run);
+	int r = job->args->json			? print_json(&job->run) :
+		bench_is_series(job->run.bench) ? print_all_series(&job->run) :
+						  print_table(&job->run);
 
 	if (r < 0)
 		return cmd_fail(EXIT_FAILED, "bench: cannot write the result");

@@ -10,13 +10,13 @@
 
 #include <jansson.h>
 
+#include "bench/http.h"
+#include "bench/stats.h"
 #include "cmd/cmd.h"
 #include "lab/capture.h"
-#include "lab/cpu.h"
 #include "lab/lab.h"
 #include "lab/scene.h"
 #include "lab/waggle.h"
-#include "lab/wrk.h"
 
 #define DEMO_NAME "waggle-demo"
 #define DEMO_ROUNDS 3
@@ -45,14 +45,13 @@ static const struct way {
 	bool may_splice; /* not joined where the kernel cannot tell in time that a program splices */
 	enum mode plain; /* in the plain row; in the joined row it is MODE_JOIN */
 } ways[] = {
-	{ "balancer", "nginx balancer, a connection a request", "http://" SCENE_BALANCER ":80/", .small = true },
-	{ "balancer-keepalive", "nginx balancer with keepalive", "http://" SCENE_BALANCER ":81/", .small = true },
-	{ "balancer-1m", "the same, bodies of 1 MiB", "http://" SCENE_BALANCER ":81/1m", .small = false },
-	{ "haproxy", "haproxy, mode tcp", "http://" SCENE_BALANCER ":83/", .small = true, .may_splice = true },
-	{ "nftables", "nftables, DNAT and masquerade", "http://" SCENE_BALANCER ":82/", .small = true },
-	{ "straight", "straight to the backend", "http://" SCENE_HTTP1 ":80/", .small = true },
-	{ "service", "waggle, service " SCENE_SERVICE, "http://" SCENE_SERVICE ":80/", .small = true,
-	  .plain = MODE_BALANCE },
+	{ "balancer", "nginx balancer, a connection a request", SCENE_EACH "/", .small = true },
+	{ "balancer-keepalive", "nginx balancer with keepalive", SCENE_KEPT "/", .small = true },
+	{ "balancer-1m", "the same, bodies of 1 MiB", SCENE_KEPT "/1m", .small = false },
+	{ "haproxy", "haproxy, mode tcp", SCENE_HAPROXY "/", .small = true, .may_splice = true },
+	{ "nftables", "nftables, DNAT and masquerade", SCENE_NAT "/", .small = true },
+	{ "straight", "straight to the backend", SCENE_STRAIGHT "/", .small = true },
+	{ "service", "waggle, service " SCENE_SERVICE, SCENE_SERVED "/", .small = true, .plain = MODE_BALANCE },
 };
 #define WAYS ARRAY_SIZE(ways)
 enum { WAY_KEEPALIVE = 1, WAY_STRAIGHT = 5, WAY_SERVICE = 6 };
@@ -88,33 +87,10 @@ static void sleep_ms(long ms)
 	(void)nanosleep(&t, NULL);
 }
 
-/* %s is the cgroup of the lab's programs, each time. */
-static const char config_form[] = "services:\n"
-				  "  - name: web\n"
-				  "    listen: " SCENE_SERVICE ":80\n"
-				  "    backends: [ " SCENE_HTTP1 ":80, " SCENE_HTTP2 ":80 ]\n"
-				  "connect: { cgroups: [ %s ] }\n";
-static const char config_join_form[] = "accelerate: { cgroups: [ %s ] }\n";
-
-static int demo_waggle(struct demo *d, enum mode mode, struct err *err)
-{
-	_cleanup_free_ char *config = NULL;
-	int n;
-
-	n = asprintf(&config, config_form, d->lab->programs);
-	if (n >= 0 && mode == MODE_JOIN) {
-		_cleanup_free_ char *balance = TAKE_PTR(config), *join = NULL;
-
-		n = asprintf(&join, config_join_form, d->lab->programs);
-		if (n >= 0)
-			n = asprintf(&config, "%s%s", balance, join);
-	}
-	return n < 0 ? err_set(err, -ENOMEM, "out of memory") : waggle_run_start(d->lab, config, &d->waggle, err);
-}
-
 /* Connections from before would stay what they are, so the balancers start anew. */
 static int demo_switch(struct demo *d, enum mode mode, struct err *err)
 {
+	const struct scene_waggle how = { .balance = true, .join = mode == MODE_JOIN };
 	int r = 0;
 
 	if (mode == d->mode)
@@ -128,7 +104,7 @@ static int demo_switch(struct demo *d, enum mode mode, struct err *err)
 		return r;
 	d->mode = MODE_OFF;
 	if (mode != MODE_OFF)
-		r = demo_waggle(d, mode, err);
+		r = scene_waggle(d->lab, &how, &d->waggle, err);
 	if (r < 0)
 		return r;
 	d->mode = mode;
@@ -137,7 +113,7 @@ static int demo_switch(struct demo *d, enum mode mode, struct err *err)
 }
 
 static int demo_load(struct demo *d, const struct way *way, unsigned int connections, unsigned int seconds,
-		     struct wrk_result *ret, struct err *err)
+		     struct http_result *ret, struct err *err)
 {
 	const struct wrk_spec spec = {
 		.host = "client",
@@ -147,13 +123,13 @@ static int demo_load(struct demo *d, const struct way *way, unsigned int connect
 		.seconds = seconds,
 	};
 
-	return wrk_run(d->lab, &spec, ret, err);
+	return http_load(d->lab, &spec, ret, err);
 }
 
 /* waggle sees each program read on plain TCP until it knows it; the next connections are joined. */
 static int demo_learn(struct demo *d, struct err *err)
 {
-	struct wrk_result result;
+	struct http_result result;
 	int r;
 
 	r = demo_switch(d, MODE_JOIN, err);
@@ -178,9 +154,8 @@ static int demo_learn(struct demo *d, struct err *err)
 static int demo_measure(struct demo *d, size_t w, size_t joined, size_t round, struct err *err)
 {
 	struct row *row = &d->rows[w][joined];
-	struct cpu_time before, after;
 	uint64_t joined_before = 0, joined_after = DEMO_CONNECTIONS;
-	struct wrk_result result;
+	struct http_result result;
 	int r;
 
 	cmd_progress("round %zu of %" PRIu64 ": %s, %s", round + 1, d->args->rounds, ways[w].title, mode_word(joined));
@@ -188,34 +163,29 @@ static int demo_measure(struct demo *d, size_t w, size_t joined, size_t round, s
 	if (r >= 0 && joined)
 		r = cmd_joined(&joined_before, err);
 	if (r >= 0)
-		r = cpu_read(&before, err);
-	if (r >= 0)
 		r = demo_load(d, &ways[w], DEMO_CONNECTIONS, (unsigned int)d->args->seconds, &result, err);
-	if (r >= 0)
-		r = cpu_read(&after, err);
 	if (r >= 0 && joined)
 		r = cmd_joined(&joined_after, err);
 	if (r < 0)
 		return r;
-	if (!result.requests)
+	if (!result.wrk.requests)
 		return err_set(err, -EIO, "%s, %s: not one request was answered", ways[w].title, mode_word(joined));
 	if (!ways[w].may_splice && joined_after - joined_before < DEMO_CONNECTIONS)
 		return err_set(err, -EIO, "%s: only %" PRIu64 " of wrk's %d connections were joined", ways[w].title,
 			       joined_after - joined_before, DEMO_CONNECTIONS);
-	row->v[RATE][round] = (double)result.requests / result.seconds;
-	row->v[P50_US][round] = result.p50_us;
-	row->v[P99_US][round] = result.p99_us;
-	row->v[CPU_PERCENT][round] =
-		100.0 * (double)(after.busy_us - before.busy_us) / (double)(after.total_us - before.total_us);
-	row->v[CPU_US][round] = (double)(after.busy_us - before.busy_us) / (double)result.requests;
-	row->errors += wrk_errors(&result);
-	if (wrk_errors(&result)) {
+	row->v[RATE][round] = result.rate;
+	row->v[P50_US][round] = result.wrk.p50_us;
+	row->v[P99_US][round] = result.wrk.p99_us;
+	row->v[CPU_PERCENT][round] = result.cpu_busy_percent;
+	row->v[CPU_US][round] = result.cpu_us;
+	row->errors += wrk_errors(&result.wrk);
+	if (wrk_errors(&result.wrk)) {
 		cmd_progress_end();
 		(void)cmd_fail(0,
 			       "demo: %s, %s: errors of wrk: %" PRIu64 " connect, %" PRIu64 " read, %" PRIu64
 			       " write, %" PRIu64 " timeout, %" PRIu64 " not 2xx or 3xx",
-			       ways[w].title, mode_word(joined), result.connect_errors, result.read_errors,
-			       result.write_errors, result.timeouts, result.bad_status);
+			       ways[w].title, mode_word(joined), result.wrk.connect_errors, result.wrk.read_errors,
+			       result.wrk.write_errors, result.wrk.timeouts, result.wrk.bad_status);
 	}
 	return 0;
 }
@@ -245,7 +215,7 @@ static int demo_capture(struct demo *d, size_t joined, struct err *err)
 {
 	const struct wrk_spec load = {
 		.host = "client",
-		.url = "http://" SCENE_HTTP1 ":80/16k",
+		.url = SCENE_STRAIGHT "/16k",
 		.connections = 1,
 		.threads = 1,
 		.seconds = 1,
@@ -280,25 +250,18 @@ static int demo_capture(struct demo *d, size_t joined, struct err *err)
 	return 0;
 }
 
-static int compare_doubles(const void *a, const void *b)
+static int demo_medians(struct demo *d)
 {
-	double x = *(const double *)a, y = *(const double *)b;
+	struct stats stats;
+	int r = 0;
 
-	return (x > y) - (x < y);
-}
-
-static double median(double *v, size_t n)
-{
-	qsort(v, n, sizeof(*v), compare_doubles);
-	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
-static void demo_medians(struct demo *d)
-{
 	for (size_t w = 0; w < WAYS; w++)
 		for (size_t joined = 0; joined < 2; joined++)
-			for (size_t f = 0; f < _FIGURE_MAX; f++)
-				d->rows[w][joined].median[f] = median(d->rows[w][joined].v[f], d->args->rounds);
+			for (size_t f = 0; r >= 0 && f < _FIGURE_MAX; f++) {
+				r = stats_of(d->rows[w][joined].v[f], d->args->rounds, &stats);
+				d->rows[w][joined].median[f] = stats.median;
+			}
+	return r;
 }
 
 static double to_first(const struct demo *d, size_t w, size_t joined)
@@ -420,6 +383,8 @@ static int demo_steps(struct demo *d, struct err *err)
 	cmd_progress("three nginx in their namespaces");
 	r = waggle_point(d->lab, err);
 	if (r >= 0)
+		r = scene_nat(d->lab, true, err);
+	if (r >= 0)
 		r = scene_start(d->lab, &d->scene, err);
 	if (r >= 0)
 		r = scene_balancer(d->lab, &d->scene, err);
@@ -466,7 +431,8 @@ static int demo_in_lab(struct lab *lab, void *data)
 	cmd_progress_end();
 	if (r < 0)
 		return cmd_fail(EXIT_FAILED, "demo: %s", err.text);
-	demo_medians(d);
+	if (demo_medians(d) < 0)
+		return cmd_fail(EXIT_FAILED, "demo: out of memory");
 	(void)uname(&kernel);
 	if (d->args->json && print_json(d, &kernel) != EXIT_DONE)
 		return EXIT_FAILED;

@@ -66,6 +66,14 @@ int lab_net_create(struct lab *lab, struct err *err);
 int lab_net_remove(const struct lab *lab, struct err *err);
 
 /*
+ * veth.c: makes the lab fit for XDP on a host's eth0, until lab_xdp_end(). The others send whole checksums, for XDP cannot see
+ * that one is yet to be filled in; and the bridge's port to the host has a program of its own, which passes everything: without
+ * one a veth leaves what its peer sends by XDP_TX lying. Needs ethtool(8). The fd is the caller's; -1 after an error.
+ */
+int lab_xdp_begin(const struct lab *lab, const char *host, int *ret_fd, struct err *err);
+int lab_xdp_end(const struct lab *lab, const char *host, int *fd, struct err *err);
+
+/*
  * group.c: the cgroups. lock makes the lab's own and takes it, -EBUSY: somebody has it. clear ends every process
  * within (waggle by SIGTERM, so that it leaves the kernel in order) and removes what is below; remove ends the lock.
  */

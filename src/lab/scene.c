@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "lab/waggle.h"
+
 const struct lab_host scene_hosts[4] = {
 	{ "client", SCENE_CLIENT },
 	{ "http1", SCENE_HTTP1 },
@@ -54,22 +56,32 @@ static const char nat_rules[] = "table ip scene {\n"
 				"	}\n"
 				"}\n";
 
-static int scene_nat(const struct lab *lab, struct err *err)
+static int on_balancer(const struct lab *lab, const char *const *argv, const char *input, struct err *err)
 {
-	const char *const forward[] = { "sysctl", "-qw", "net.ipv4.ip_forward=1", NULL };
-	const char *const rules[] = { "nft", "-f", "-", NULL };
-	struct prog_spec spec = {
-		.argv = forward,
+	const struct prog_spec spec = {
+		.argv = argv,
 		.netns_fd = lab_netns(lab, "balancer"),
 		.cgroup_fd = -1,
+		.input = input,
 	};
-	int r = prog_run(&spec, SETUP_MS, err);
 
-	if (r < 0)
-		return r;
-	spec.argv = rules;
-	spec.input = nat_rules;
 	return prog_run(&spec, SETUP_MS, err);
+}
+
+int scene_forward(const struct lab *lab, struct err *err)
+{
+	const char *const argv[] = { "sysctl", "-qw", "net.ipv4.ip_forward=1", NULL };
+
+	return on_balancer(lab, argv, NULL, err);
+}
+
+int scene_nat(const struct lab *lab, bool on, struct err *err)
+{
+	const char *const load[] = { "nft", "-f", "-", NULL };
+	const char *const unload[] = { "nft", "delete", "table", "ip", "scene", NULL };
+	int r = on ? scene_forward(lab, err) : 0;
+
+	return r < 0 ? r : on_balancer(lab, on ? load : unload, on ? nat_rules : NULL, err);
 }
 
 static int write_file(const struct lab *lab, const char *name, size_t bytes, struct err *err)
@@ -94,9 +106,7 @@ int scene_start(const struct lab *lab, struct scene *ret, struct err *err)
 	if (asprintf(&http, backend_form, lab->dir) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	http1.http = http2.http = http;
-	r = scene_nat(lab, err);
-	if (r >= 0)
-		r = lab_mkdir(lab, "files", err);
+	r = lab_mkdir(lab, "files", err);
 	if (r >= 0)
 		r = write_file(lab, "files/16k", SCENE_16K, err);
 	if (r >= 0)
@@ -136,4 +146,54 @@ void scene_stop(struct scene *scene)
 	(void)prog_stop(&scene->balancer, NGINX_STOP_MS);
 	(void)prog_stop(&scene->http1, NGINX_STOP_MS);
 	(void)prog_stop(&scene->http2, NGINX_STOP_MS);
+}
+
+static void put_list(FILE *f, const char *const *v)
+{
+	(void)fputs("[ ", f);
+	for (size_t i = 0; v[i]; i++)
+		(void)fprintf(f, "%s%s", i ? ", " : "", v[i]);
+	(void)fputs(" ]", f);
+}
+
+static void put_config(FILE *f, const struct lab *lab, const struct scene_waggle *how)
+{
+	if (how->balance) {
+		(void)fprintf(f,
+			      "services:\n"
+			      "  - name: web\n"
+			      "    listen: %s\n"
+			      "    backends: [ " SCENE_HTTP1 ":80, " SCENE_HTTP2 ":80 ]\n",
+			      how->packet_hook ? SCENE_BALANCER ":84" : SCENE_SERVICE ":80");
+	}
+	if (how->packet_hook)
+		(void)fprintf(f, "packet: { interfaces: [ { name: eth0, hook: %s } ] }\n", how->packet_hook);
+	else
+		/* Where there is no service, nobody has to ask for one. */
+		(void)fprintf(f, "connect: { cgroups: [ %s%s ] }\n", how->balance ? lab->programs : lab->cgroup,
+			      how->balance ? "" : "/waggle");
+	if (how->join) {
+		(void)fprintf(f, "accelerate:\n  cgroups: [ %s ]\n", lab->programs);
+		if (how->trust) {
+			(void)fputs("  trust: ", f);
+			put_list(f, how->trust);
+			(void)fputc('\n', f);
+		}
+	}
+	if (how->more)
+		(void)fputs(how->more, f);
+}
+
+int scene_waggle(const struct lab *lab, const struct scene_waggle *how, struct prog *ret, struct err *err)
+{
+	_cleanup_free_ char *config = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&config, &size);
+
+	if (!f)
+		return err_set(err, -ENOMEM, "out of memory");
+	put_config(f, lab, how);
+	if (fclose(f) != 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	return waggle_run_start_on(lab, how->packet_hook ? "balancer" : NULL, config, ret, err);
 }

@@ -7,7 +7,6 @@
 #define LOG "waggle.log"
 #define READY_MS 20000
 #define STOP_MS 10000
-#define WAGGLE_TRUST_MAX 8
 
 int waggle_point(const struct lab *lab, struct err *err)
 {
@@ -52,14 +51,14 @@ static int await_ready(int fd, int timeout_ms)
 	return -EPROTO;
 }
 
-/* argv[1] is the command, for messages. Returns when it is ready. */
-static int start(const struct lab *lab, const char *const *argv, struct prog *ret, struct err *err)
+/* argv[1] is the command, for messages. host may be NULL. Returns when it is ready. */
+static int start(const struct lab *lab, const char *host, const char *const *argv, struct prog *ret, struct err *err)
 {
 	char log[PATH_MAX], last[256];
 	struct prog_spec spec = {
 		.argv = argv,
 		.file = "/proc/self/exe",
-		.netns_fd = -1,
+		.netns_fd = host ? lab_netns(lab, host) : -1,
 		.cgroup_fd = lab->waggle_fd,
 		.log = log,
 		.want_stdout = true,
@@ -82,6 +81,19 @@ static int start(const struct lab *lab, const char *const *argv, struct prog *re
 	return 0;
 }
 
+int waggle_trust_add(struct waggle_trust *trust, const char *program, struct err *err)
+{
+	size_t n = 0;
+
+	while (trust->v[n])
+		n++;
+	if (n == WAGGLE_TRUST_MAX)
+		return err_set(err, -E2BIG, "at most %d programs can be trusted", WAGGLE_TRUST_MAX);
+	if (prog_find(program, trust->paths[n], sizeof(trust->paths[n])) == 0)
+		trust->v[n] = trust->paths[n];
+	return 0;
+}
+
 int waggle_start(const struct lab *lab, const char *const *trust, struct prog *ret, struct err *err)
 {
 	const char *argv[4 + 2 * WAGGLE_TRUST_MAX + 1] = { "waggle", "accel", "--cgroup", lab->programs };
@@ -92,17 +104,22 @@ int waggle_start(const struct lab *lab, const char *const *trust, struct prog *r
 		argv[4 + 2 * i] = "--trust";
 		argv[5 + 2 * i] = trust[i];
 	}
-	return start(lab, argv, ret, err);
+	return start(lab, NULL, argv, ret, err);
 }
 
-int waggle_run_start(const struct lab *lab, const char *config, struct prog *ret, struct err *err)
+int waggle_run_start_on(const struct lab *lab, const char *host, const char *config, struct prog *ret, struct err *err)
 {
 	char path[PATH_MAX];
 	const char *const argv[] = { "waggle", "run", "-c", path, NULL };
 	int r = lab_write(lab, "waggle.yaml", config, err);
 
 	(void)snprintf(path, sizeof(path), "%s/waggle.yaml", lab->dir);
-	return r < 0 ? r : start(lab, argv, ret, err);
+	return r < 0 ? r : start(lab, host, argv, ret, err);
+}
+
+int waggle_run_start(const struct lab *lab, const char *config, struct prog *ret, struct err *err)
+{
+	return waggle_run_start_on(lab, NULL, config, ret, err);
 }
 
 /* How it ended must be 0. */

@@ -17,11 +17,24 @@ int waggle_point(const struct lab *lab, struct err *err);
  */
 int waggle_start(const struct lab *lab, const char *const *trust, struct prog *ret, struct err *err);
 
+/* Paths of programs, for a list of those to trust. */
+#define WAGGLE_TRUST_MAX 8
+struct waggle_trust {
+	const char *v[WAGGLE_TRUST_MAX + 1]; /* ends with NULL; points into paths */
+	char paths[WAGGLE_TRUST_MAX][4096];
+};
+
+/* Adds the program if it is installed; -E2BIG. */
+int waggle_trust_add(struct waggle_trust *trust, const char *program, struct err *err);
+
 /* Lets it leave the kernel in order; it must end with exit code 0. */
 int waggle_stop(const struct lab *lab, struct prog *waggle, struct err *err);
 
 /* 'waggle run' with this configuration (YAML), for what it says; ready when it returns. */
 int waggle_run_start(const struct lab *lab, const char *config, struct prog *ret, struct err *err);
+
+/* The same in the network namespace of a host, whose interfaces it then finds. */
+int waggle_run_start_on(const struct lab *lab, const char *host, const char *config, struct prog *ret, struct err *err);
 
 /* Takes it out of the kernel by 'waggle unload', with what it balanced; it must end with exit code 0. */
 int waggle_run_stop(const struct lab *lab, struct prog *waggle, struct err *err);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "bench/stats.h"
 
+#include "base/util.h"
 #include "unit.h"
 
 static void check(const double *v, size_t n, struct stats want)
@@ -41,12 +42,42 @@ static void test_leaves_samples(void **state)
 	assert_true(v[0] == 3 && v[1] == 1 && v[2] == 2);
 }
 
+/* As in tables of the sign test: of 5 samples 93.75 %, of 6 all, of 9 the second to the eighth, of 20 the sixth to the 15th. */
+static void test_interval(void **state)
+{
+	static const struct {
+		size_t n;
+		double low, high, probability;
+	} rows[] = {
+		{ 1, 1, 1, 0 },
+		{ 2, 1, 2, 0.5 },
+		{ 5, 1, 5, 0.9375 },
+		{ 6, 1, 6, 0.96875 },
+		{ 8, 1, 8, 0.9921875 },
+		{ 9, 2, 8, 0.9609375 },
+		{ 20, 6, 15, 0.95861053466796875 },
+	};
+	struct stats_interval got;
+	double v[20];
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		/* Backwards, for they are sorted. */
+		for (size_t j = 0; j < rows[i].n; j++)
+			v[j] = (double)(rows[i].n - j);
+		assert_int_equal(stats_median_interval(v, rows[i].n, &got), 0);
+		assert_float_equal(got.low, rows[i].low, 1e-9);
+		assert_float_equal(got.high, rows[i].high, 1e-9);
+		assert_float_equal(got.probability, rows[i].probability, 1e-9);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_few),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_leaves_samples),
+		cmocka_unit_test(test_interval),
 	};
 
 	return cmocka_run_group_tests_name("stats", tests, NULL, NULL);
