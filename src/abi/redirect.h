@@ -19,7 +19,7 @@
 
 #include "abi/lb.h"
 
-#define RD_ABI_VERSION 2
+#define RD_ABI_VERSION 3
 
 #define RD_WORDS 8
 #define RD_ENTRIES (RD_WORDS * 64) /* of one table */
@@ -101,7 +101,9 @@ struct rd_side {
 	__u32 user;
 	__u32 dns;	 /* redirect: entries with dns */
 	__u32 to_groups; /* policy: whether entries ask for the cgroup of the one that listens */
-	__u32 pad[7];
+	__u32 from_nets; /* policy: entries that ask for a source address; 0: none */
+	__u32 far;	 /* policy: whether an entry may deny clients of other machines */
+	__u32 pad[5];
 };
 
 /* The one value of rd_ctl, mapped into the daemon. */
@@ -123,17 +125,28 @@ enum rd_role {
 	RD_ASKED,  /* its connection went straight on, while there were policies */
 };
 
+enum rd_wait {
+	RD_SETTLED,
+	RD_UNDECIDED, /* policy asks for a source address, which routing has to give yet */
+	RD_BARRED,    /* and then denied: no SYN leaves */
+};
+
 /* What is known of a socket: the value of the socket-local storage rd_sk. */
 struct rd_sock {
 	struct lb_addr asked; /* what the program asked for */
 	struct lb_addr to;    /* what it got instead */
 	__be16 asked_port;
 	__be16 to_port;
-	__u8 role; /* enum rd_role */
-	__u8 pad[3];
-	__u32 client_seq; /* RD_CLIENT: first sequence number after the SYN; 0: not sent yet */
+	__u8 role;	  /* enum rd_role */
+	__u8 wait;	  /* enum rd_wait */
+	__u8 far;	  /* accepted from another machine, while there were policies */
+	__u8 syn_retries; /* RD_BARRED: as they were */
+	__u32 client_seq; /* of a client: first sequence number after the SYN; 0: not sent yet, or not of interest */
 	__u32 server_seq; /* and its server's; 0: not established yet */
 	__u64 cookie;	  /* of the client */
+	__u32 uid;	  /* RD_UNDECIDED: of the one that connects */
+	__u16 to_class;	  /* and the class of the one that listens there, */
+	__u16 to_side;	  /* in this side */
 };
 
 /*
@@ -250,6 +263,9 @@ struct rd_event {
 	__u8 pad;
 	struct lb_addr asked;
 	char comm[16];
+	struct lb_addr from; /* of a client of another machine, which has no process here; else zero */
+	__be16 from_port;
+	__u16 pad2[3];
 };
 
 _Static_assert(sizeof(struct rd_group_key) == 16, "key without holes");
@@ -257,7 +273,7 @@ _Static_assert(sizeof(struct rd_net_key) == 24, "key without holes");
 _Static_assert(sizeof(struct rd_entry) == 48, "value without holes");
 _Static_assert(sizeof(struct rd_side) == 64, "value without holes");
 _Static_assert(sizeof(struct rd_ctl) == 32 + RD_SIDES * 64, "value without holes");
-_Static_assert(sizeof(struct rd_sock) == 56, "value without holes");
+_Static_assert(sizeof(struct rd_sock) == 64, "value without holes");
 _Static_assert(sizeof(struct rd_in_port) == 8, "key without holes");
 _Static_assert(sizeof(struct rd_in_to) == 24, "key without holes");
 _Static_assert(sizeof(struct rd_in_entry) == 24, "value without holes");
@@ -265,4 +281,4 @@ _Static_assert(sizeof(struct rd_own_key) == 40, "key without holes");
 _Static_assert(sizeof(struct rd_key) == 16, "key without holes");
 _Static_assert(sizeof(struct rd_pend) == 32, "value without holes");
 _Static_assert(sizeof(struct rd_denied) == 64, "record without holes");
-_Static_assert(sizeof(struct rd_event) == 72, "record without holes");
+_Static_assert(sizeof(struct rd_event) == 96, "record without holes");

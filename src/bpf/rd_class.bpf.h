@@ -44,7 +44,9 @@ struct rd_ask {
 	__u64 cgroup;	     /* id of the socket's */
 	__u32 uid;
 	__u16 port;
+	__u16 from_port; /* of far alone */
 	__u8 proto;
+	bool far; /* it arrives from another machine, and sk is the listener */
 };
 
 static __always_inline bool rd_is_v4(const struct lb_addr *a)
@@ -202,6 +204,22 @@ static __always_inline void rd_hit(__u32 index)
 		__sync_fetch_and_add(n, 1);
 }
 
+/* The process. Not by bpf_get_current_comm(), which programs of sockets do not have. */
+static __always_inline void rd_event_who(struct rd_event *e, const struct rd_ask *ask)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	__builtin_memset(&e->comm, 0, sizeof(*e) - __builtin_offsetof(struct rd_event, comm));
+	e->pid = 0;
+	if (ask->far) {
+		e->from = ask->from;
+		e->from_port = bpf_htons(ask->from_port);
+		return;
+	}
+	e->pid = BPF_CORE_READ(task, tgid);
+	BPF_CORE_READ_INTO(&e->comm, task, comm);
+}
+
 static __always_inline void rd_event(const struct rd_ctl *ctl, const struct rd_ask *ask, enum rd_event_kind kind,
 				     const struct rd_entry *entry)
 {
@@ -218,12 +236,11 @@ static __always_inline void rd_event(const struct rd_ctl *ctl, const struct rd_a
 	e->entry = entry ? entry->id : 0;
 	e->cgroup = ask->cgroup;
 	e->kind = kind;
-	e->pid = bpf_get_current_pid_tgid() >> 32;
 	e->uid = ask->uid;
 	e->asked = ask->addr;
 	e->asked_port = bpf_htons(ask->port);
 	e->proto = ask->proto;
 	e->pad = 0;
-	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	rd_event_who(e, ask);
 	bpf_ringbuf_submit(e, 0);
 }

@@ -10,8 +10,10 @@
  *   rd_getpeer4,6      tells the client that it is where it wanted to go
  *   rd_sendmsg4,6 and rd_recvmsg4,6   DNS on sockets that are not connected
  *   rd_in_walk         finds the listeners of inbound redirection               rd_in.bpf.h, inbound.bpf.c
+ *   rd_ingress, rd_egress   policy about clients of other machines, and about addresses given by routing  rd_far.bpf.h
  *   rd_walk            finds the live connections that a change of policy denies
  */
+#include "bpf/rd_far.bpf.h"
 #include "bpf/rd_in.bpf.h"
 #include "bpf/rd_pair.bpf.h"
 #include "bpf/rd_policy.bpf.h"
@@ -26,6 +28,7 @@ static __always_inline int rd_straight(const struct rd_ctl *ctl, const struct rd
 
 	if (!st)
 		return 1;
+	st->wait = RD_SETTLED;
 	st->role = wanted ? RD_ASKED : RD_NOBODY;
 	st->asked = ask->addr;
 	st->asked_port = bpf_htons(ask->port);
@@ -90,6 +93,7 @@ static __always_inline int rd_redirect(struct bpf_sock_addr *ctx, const struct r
 	st->to_port = port;
 	st->client_seq = st->server_seq = 0;
 	st->role = tcp ? RD_CLIENT : RD_ASKER;
+	st->wait = RD_SETTLED;
 	rd_write(ctx, v6, &to, port);
 	rd_count(tcp ? RD_STAT_REDIRECTED : RD_STAT_DNS);
 	rd_event(ctl, ask, RD_EVENT_REDIRECTED, entry);
@@ -98,25 +102,47 @@ static __always_inline int rd_redirect(struct bpf_sock_addr *ctx, const struct r
 
 #define DNS_PORT 53
 
+/* The connection goes on, to be asked about again: rd_source_known(). */
+static __always_inline int rd_defer(struct bpf_sock *sk, const struct rd_ask *ask, const struct rd_answer *a)
+{
+	struct rd_sock *st = bpf_sk_storage_get(&rd_sk, sk, NULL, 0);
+
+	if (!st) {
+		rd_count(RD_STAT_FULL);
+		return rd_refuse(EPERM);
+	}
+	st->uid = ask->uid;
+	st->to_class = a->to_class;
+	st->to_side = a->side;
+	st->wait = RD_UNDECIDED;
+	return 1;
+}
+
 static __always_inline int rd_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	struct rd_ctl *ctl = rd_ctl_get();
+	struct bpf_sock *sk = ctx->sk;
 	struct rd_ask ask = {};
+	struct rd_answer a;
 	bool tcp;
+	int r;
 
-	if (!ctl || !ctx->sk)
+	if (!ctl || !sk)
 		return 1;
 	tcp = ctx->type == SOCK_STREAM && (ctx->protocol == IPPROTO_TCP || ctx->protocol == IPPROTO_MPTCP);
 	if (!tcp && !(ctx->type == SOCK_DGRAM && ctx->protocol == IPPROTO_UDP))
 		return 1;
 	rd_ask_fill(ctx, v6, &ask);
-	if (rd_policy_denies(ctx, ctl, &ask))
+	a = rd_policy_ask(ctx, ctl, &ask);
+	if (a.denied)
 		return rd_refuse(EPERM);
-	if (tcp)
-		return rd_redirect(ctx, ctl, &ask, v6, true, true);
+	if (tcp) {
+		r = rd_redirect(ctx, ctl, &ask, v6, true, true);
+		return r && a.undecided ? rd_defer(sk, &ask, &a) : r;
+	}
 	if (ask.port == DNS_PORT)
 		return rd_redirect(ctx, ctl, &ask, v6, false, true);
-	return rd_straight(ctl, &ask, ctx->sk);
+	return rd_straight(ctl, &ask, sk);
 }
 
 SEC("cgroup/connect4")
@@ -140,7 +166,7 @@ static __always_inline int rd_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	if (!ctl || !ctx->sk || (bpf_ntohs(ctx->user_port) != DNS_PORT && !rd_policy_is_on(ctl)))
 		return 1;
 	rd_ask_fill(ctx, v6, &ask);
-	if (rd_policy_denies(ctx, ctl, &ask))
+	if (rd_policy_ask(ctx, ctl, &ask).denied)
 		return rd_refuse(EPERM);
 	if (ask.port != DNS_PORT)
 		return 1;
@@ -207,7 +233,17 @@ int rd_getpeer6(struct bpf_sock_addr *ctx)
 	return rd_show(ctx, true, RD_CLIENT);
 }
 
-/* Always returns 1 and never writes reply: other programs of the hierarchy have their say. */
+/* The first timeout of a connection: of one that was denied as short as can be. */
+static __always_inline void rd_timeout(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct rd_sock *st = sk ? bpf_sk_storage_get(&rd_sk, sk, NULL, 0) : NULL;
+
+	if (st && st->wait == RD_BARRED)
+		ctx->reply = 1;
+}
+
+/* Always returns 1 and writes reply of nothing but what it denies: other programs of the hierarchy have their say. */
 SEC("sockops")
 int rd_sockops(struct bpf_sock_ops *ctx)
 {
@@ -215,7 +251,12 @@ int rd_sockops(struct bpf_sock_ops *ctx)
 	bool inbound = ctl && ctl->inbound;
 
 	switch (ctx->op) {
+	case BPF_SOCK_OPS_TIMEOUT_INIT:
+		rd_timeout(ctx);
+		break;
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		if (ctl)
+			rd_near_connects(ctx, ctl);
 		rd_client_connects(ctx);
 		if (inbound && rd_in_connects(ctx, true))
 			rd_wants_state(ctx);
@@ -226,20 +267,53 @@ int rd_sockops(struct bpf_sock_ops *ctx)
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		rd_client_established(ctx);
+		if (ctl)
+			rd_near_established(ctx, ctl);
 		if (inbound)
 			rd_in_connects(ctx, false);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		if (!rd_proxy_established(ctx) && inbound)
 			rd_in_established(ctx);
+		if (ctl)
+			rd_far_established(ctx, ctl);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		rd_client_state(ctx);
+		rd_near_closed(ctx);
 		if (inbound && ctx->args[1] == BPF_TCP_CLOSE)
 			rd_in_connects(ctx, false);
 		break;
 	}
 	return 1;
+}
+
+/* A listener gets the first packet of a connection. */
+SEC("cgroup_skb/ingress")
+int rd_ingress(struct __sk_buff *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+	struct rd_ctl *ctl;
+
+	if (!sk || sk->state != BPF_TCP_LISTEN)
+		return 1;
+	ctl = rd_ctl_get();
+	tp = ctl ? bpf_skc_to_tcp_sock(sk) : NULL;
+	return !tp || !rd_far_denied(ctx, ctl, tp);
+}
+
+SEC("cgroup_skb/egress")
+int rd_egress(struct __sk_buff *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct rd_sock *st;
+
+	if (!sk || sk->state != BPF_TCP_SYN_SENT)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	st = sk ? bpf_sk_storage_get(&rd_sk, sk, NULL, 0) : NULL;
+	return !st || st->wait != RD_BARRED;
 }
 
 #define SOL_IP 0
@@ -343,17 +417,24 @@ int rd_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct rd_verdict v;
 	__u32 side;
 
-	if (!ctl || !sk || !st || (st->role != RD_CLIENT && st->role != RD_ASKED))
+	if (!ctl || !sk || !st || (st->role != RD_CLIENT && st->role != RD_ASKED && !st->far))
 		return 0;
 	s = rd_side_of(ctl, RD_POLICY, &side);
 	if (!s || BPF_CORE_READ(sk, __sk_common.skc_state) == BPF_TCP_CLOSE)
 		return 0;
 	ask.sk = (struct sock *)(__u64)sk;
-	ask.addr = st->asked;
-	ask.port = bpf_ntohs(st->asked_port);
 	rd_sock_addrs(sk, &d);
-	rd_ask_from(&ask);
-	v = rd_policy_match(s, side, &ask, 0);
+	if (st->far) {
+		rd_local_addr(ask.sk, &ask.addr);
+		rd_remote_addr(ask.sk, &ask.from);
+		ask.port = d.local_port;
+		v = rd_far_match(s, side, &ask);
+	} else {
+		ask.addr = st->asked;
+		ask.port = bpf_ntohs(st->asked_port);
+		rd_ask_from(&ask);
+		v = rd_policy_match(s, side, &ask, rd_group_class(ask.sk, side, RD_FROM, s->group[RD_FROM]), 0, true);
+	}
 	if (!v.entry || !(v.entry->flags & RD_DENY))
 		return 0;
 	d.cookie = bpf_get_socket_cookie(sk);

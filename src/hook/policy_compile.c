@@ -63,17 +63,28 @@ static int compile_to(const struct config *c, struct rd_compiled *out)
 	return r < 0 ? r : classes_nets(&out->classes, g.v, g.n, &any, &out->nets[RD_TO]);
 }
 
+/* Clients of other machines have an address, and no cgroup: which entries are about them? */
 static int compile_from(const struct config *c, struct rd_compiled *out)
 {
+	struct rd_bits any = {}, nets = {}, none = {};
 	_cleanup_(gathered_done) struct gathered g = {};
-	struct rd_bits any = {};
+	bool denies = false;
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < c->n_policies; i++) {
+		size_t before = g.n;
+
 		if (!c->policies[i].from.n)
 			class_set(&any, (unsigned int)i);
 		r = gather_identities(c, &g, &c->policies[i].from, i);
+		if (g.n > before)
+			class_set(&nets, (unsigned int)i);
+		denies |= !c->policies[i].allow;
+		out->side.far |= !c->policies[i].allow && (!c->policies[i].from.n || g.n > before);
 	}
+	/* Where all is allowed it does not matter by which entry, and nobody has to wait for an address. */
+	if (r >= 0 && denies && memcmp(&nets, &none, sizeof(nets)) != 0)
+		r = classes_get(&out->classes, &nets, &out->side.from_nets);
 	if (r >= 0)
 		r = classes_get(&out->classes, &any, &out->side.group[RD_FROM]);
 	return r < 0 ? r : classes_nets(&out->classes, g.v, g.n, &any, &out->nets[RD_FROM]);

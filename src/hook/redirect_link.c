@@ -16,7 +16,9 @@
 enum whose {
 	CLIENTS = 1 << 0, /* of redirects */
 	PROXIES = 1 << 1,
-	ASKERS = 1 << 2, /* of whom policy is asked */
+	ASKERS = 1 << 2,  /* of whom policy is asked */
+	FAR = 1 << 3,	  /* with whom clients of other machines connect, of whom it is asked */
+	SOURCES = 1 << 4, /* of whose addresses it is asked */
 };
 
 static const struct hook_point {
@@ -27,7 +29,8 @@ static const struct hook_point {
 } redirect_hooks[RD_HOOKS] = {
 	/* Those that answer come before those that ask. */
 	{ "getsockopt", BPF_CGROUP_GETSOCKOPT, PROXIES, false },
-	{ "sockops", BPF_CGROUP_SOCK_OPS, CLIENTS | PROXIES, false },
+	{ "sockops", BPF_CGROUP_SOCK_OPS, CLIENTS | PROXIES | FAR | SOURCES, false },
+	{ "egress", BPF_CGROUP_INET_EGRESS, SOURCES, false },
 	{ "getpeer4", BPF_CGROUP_INET4_GETPEERNAME, CLIENTS, false },
 	{ "getpeer6", BPF_CGROUP_INET6_GETPEERNAME, CLIENTS, false },
 	{ "recvmsg4", BPF_CGROUP_UDP4_RECVMSG, CLIENTS, true },
@@ -36,6 +39,8 @@ static const struct hook_point {
 	{ "connect6", BPF_CGROUP_INET6_CONNECT, CLIENTS | ASKERS, false },
 	{ "sendmsg4", BPF_CGROUP_UDP4_SENDMSG, CLIENTS | ASKERS, true },
 	{ "sendmsg6", BPF_CGROUP_UDP6_SENDMSG, CLIENTS | ASKERS, true },
+	/* Who connects here is to be known by sockops before. */
+	{ "ingress", BPF_CGROUP_INET_INGRESS, FAR, false },
 };
 
 static int hook_prog_fd(const struct redirect *r, unsigned int hook)
@@ -161,6 +166,9 @@ static unsigned int group_whose(const struct redirect *r, const struct rd_group 
 
 	for (size_t i = 0; i < c->n_policies && !whose; i++)
 		whose = policy_asks(r, &c->policies[i], g) ? ASKERS : 0;
+	/* Every program of this machine has to say that it is one. */
+	if (g == everywhere && r->live[RD_POLICY])
+		whose |= (r->live[RD_POLICY]->side.far ? FAR : 0) | (r->live[RD_POLICY]->side.from_nets ? SOURCES : 0);
 	for (size_t i = 0; i < c->n_redirects; i++) {
 		const struct config_redirect *e = &c->redirects[i];
 

@@ -69,7 +69,7 @@ struct rd_space {
 	int link;
 };
 
-#define RD_HOOKS 10
+#define RD_HOOKS 12
 
 struct redirect {
 	struct redirect_skel *skel;

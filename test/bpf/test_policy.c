@@ -4,8 +4,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 
 #include "hook/policy.h"
+
+#ifndef IPV6_FREEBIND
+#define IPV6_FREEBIND 78
+#endif
 
 /* Policies of the test at hand. */
 static struct config_policy policies[64];
@@ -284,6 +289,21 @@ static void random_policies(struct made *m, char *groups[static 3], char *names[
 	}
 }
 
+/* A socket of IPv6, bound to an address that nobody has here. */
+static int connect_from(const struct lb_addr *from, const char *to, uint16_t port)
+{
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6 };
+	_cleanup_close_ int fd = fx_tcp(AF_INET6, 0);
+	int on = 1;
+
+	memcpy(&a.sin6_addr, from, sizeof(a.sin6_addr));
+	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	/* To the unspecified address, which is the loopback, a SYN is sent that nobody can answer. */
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	return rd_connect_on(fd, to, port);
+}
+
 /* Random policies, random questions: the kernel's answer is the one that `waggle policy test` explains. */
 static void test_differential(void **state)
 {
@@ -311,6 +331,7 @@ static void test_differential(void **state)
 			size_t who = next_random() % 3;
 			struct policy_question q = {
 				.from = groups[who],
+				.source = random_cidr().addr,
 				.to = random_cidr().addr,
 				.port = (uint16_t)(1 + next_random() % 25),
 			};
@@ -319,12 +340,14 @@ static void test_differential(void **state)
 			uint64_t hits = 0;
 			int r;
 
+			/* Not the unspecified one, which is none. */
+			q.source.v6[3] |= htonl(1);
 			assert_int_equal(policy_ask(policy, &q, &answer), 0);
 			if (answer.policy != POLICY_NONE)
 				hits = redirect_hits(rd.redirect, RD_POLICY, answer.policy);
 			assert_non_null(inet_ntop(AF_INET6, &q.to, text, sizeof(text)));
 			rd_enter(from[who]);
-			r = rd_connect_mapped(text, q.port);
+			r = connect_from(&q.source, text, q.port);
 			rd_enter(RD_APP);
 			if ((r == -EPERM) != !answer.allowed)
 				fail_msg("round %d: %s to %s port %u: connect() says %s, user space says entry %zd",
