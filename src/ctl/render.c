@@ -186,6 +186,16 @@ static int render_backend_event(const char *when, json_t *event, FILE *out)
 	return 0;
 }
 
+static int render_reload_event(const char *when, json_t *event, FILE *out)
+{
+	const char *state, *text;
+
+	if (json_unpack(event, "{s:s, s:s}", "state", &state, "text", &text))
+		return -EPROTO;
+	(void)fprintf(out, "%s  %-11s  %s: %s\n", when, "reload", state, text);
+	return 0;
+}
+
 /* What a balancing hook did with a client of a service. */
 static int render_pick(const char *when, const char *word, json_t *event, FILE *out)
 {
@@ -205,6 +215,31 @@ static int render_pick(const char *when, const char *word, json_t *event, FILE *
 		(void)fprintf(out, "  from %s", client);
 	(void)fputc('\n', out);
 	return 0;
+}
+
+/* What an entry of the redirects or policies did with a connection. */
+static int render_rule(const char *when, const char *word, json_t *event, FILE *out)
+{
+	const char *process = text_or_null(event, "process"), *client = text_or_null(event, "client");
+	json_int_t entry, pid = json_integer_value(json_object_get(event, "pid"));
+	const char *protocol, *to, *cgroup;
+
+	if (json_unpack(event, "{s:s, s:s, s:s, s:I}", "protocol", &protocol, "to", &to, "cgroup", &cgroup, "entry",
+			&entry))
+		return -EPROTO;
+	(void)fprintf(out, "%s  %-11s  %s %s by entry %lld", when, word, protocol, to, (long long)entry + 1);
+	if (process)
+		(void)fprintf(out, "  for %s(%lld) of %s", process, (long long)pid, cgroup);
+	if (client)
+		(void)fprintf(out, "  from %s to %s", client, cgroup);
+	(void)fputc('\n', out);
+	return 0;
+}
+
+static bool is_rule(const char *word)
+{
+	return streq(word, "redirected") || streq(word, "proxy-down") || streq(word, "straight") ||
+	       streq(word, "denied");
 }
 
 static bool is_pick(const char *word)
@@ -247,8 +282,12 @@ static int render_event(json_t *event, FILE *out, struct err *err)
 		r = render_learned(when, event, out);
 	else if (streq(word, "backend"))
 		r = render_backend_event(when, event, out);
+	else if (streq(word, "reload"))
+		r = render_reload_event(when, event, out);
 	else if (is_pick(word))
 		r = render_pick(when, word, event, out);
+	else if (is_rule(word))
+		r = render_rule(when, word, event, out);
 	else
 		r = render_socket(when, word, event, out);
 	return r < 0 ? render_bad(err, "events") : 0;

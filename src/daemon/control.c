@@ -51,7 +51,7 @@ static enum MHD_Result reply_text(struct MHD_Connection *conn, unsigned int stat
 /* As text with a newline, for people with curl. */
 static char *json_line(json_t *body)
 {
-	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL, *line = NULL;
+	char *text = body ? json_dumps(body, CONTROL_JSON) : NULL, *line = NULL;
 
 	json_decref(body);
 	if (text && asprintf(&line, "%s\n", text) < 0)
@@ -163,7 +163,11 @@ static const struct route routes[] = {
 	{ "/v1/events", "GET", control_get_events },
 	{ "/v1/services", "GET", control_get_services },
 	{ "/v1/services/*", "GET", control_get_service },
+	{ "/v1/services/*/history", "GET", control_get_history },
 	{ "/v1/backends", "GET", control_get_backends },
+	{ "/v1/history", "GET", control_get_history },
+	{ "/v1/events/recent", "GET", control_get_recent },
+	{ "/v1/changes", "GET", control_get_changes },
 	{ "/v1/services/*/backends/*/drain", "POST", control_post_drain },
 	{ "/v1/services/*/backends/*/enable", "POST", control_post_enable },
 	{ "/v1/services/*/backends/*/weight", "POST", control_post_weight },

@@ -16,6 +16,8 @@
 /* What waits for one slow listener before events are dropped. */
 #define CONTROL_QUEUE_BYTES (1U << 20)
 #define CONTROL_BLOCK_BYTES (64U << 10)
+/* How JSON is written: 0.1 as that. */
+#define CONTROL_JSON (JSON_COMPACT | JSON_REAL_PRECISION(15))
 
 struct control {
 	char *path;
@@ -65,6 +67,8 @@ enum MHD_Result control_get_executables(struct control *c, struct MHD_Connection
 enum MHD_Result control_get_sockets(struct control *c, struct MHD_Connection *conn, struct request *req);
 
 /* control_services.c */
+enum MHD_Result control_no_services(struct MHD_Connection *conn);
+enum MHD_Result control_no_service(struct MHD_Connection *conn, const struct request *req);
 enum MHD_Result control_get_services(struct control *c, struct MHD_Connection *conn, struct request *req);
 enum MHD_Result control_get_service(struct control *c, struct MHD_Connection *conn, struct request *req);
 enum MHD_Result control_get_backends(struct control *c, struct MHD_Connection *conn, struct request *req);
@@ -75,6 +79,11 @@ enum MHD_Result control_post_reload(struct control *c, struct MHD_Connection *co
 
 /* control_conns.c */
 enum MHD_Result control_get_conns(struct control *c, struct MHD_Connection *conn, struct request *req);
+
+/* control_history.c; the first one of all services, or of the one that the path names */
+enum MHD_Result control_get_history(struct control *c, struct MHD_Connection *conn, struct request *req);
+enum MHD_Result control_get_recent(struct control *c, struct MHD_Connection *conn, struct request *req);
+enum MHD_Result control_get_changes(struct control *c, struct MHD_Connection *conn, struct request *req);
 
 /* control_events.c */
 enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *conn, struct request *req);

@@ -11,7 +11,7 @@
 #include "model/ring.h"
 #include "model/wire.h"
 
-static enum MHD_Result reply_alone(struct MHD_Connection *conn)
+enum MHD_Result control_no_services(struct MHD_Connection *conn)
 {
 	return control_error(conn, MHD_HTTP_CONFLICT,
 			     "this waggle has no configuration, and no services: start one with 'waggle run -c FILE'");
@@ -48,7 +48,7 @@ static int list_items(struct list *l, const struct service *sv)
 		json_t *o = backend_json(b);
 
 		(void)fputs(l->any ? ",\n" : "\n", f);
-		(void)json_dumpf(o, f, JSON_COMPACT);
+		(void)json_dumpf(o, f, CONTROL_JSON);
 		json_decref(o);
 		l->any = true;
 	}
@@ -56,7 +56,7 @@ static int list_items(struct list *l, const struct service *sv)
 		json_t *o = service_json(sv);
 
 		(void)fputs(l->any ? ",\n" : "\n", f);
-		(void)json_dumpf(o, f, JSON_COMPACT);
+		(void)json_dumpf(o, f, CONTROL_JSON);
 		json_decref(o);
 		l->any = true;
 	}
@@ -106,7 +106,7 @@ static enum MHD_Result reply_list(struct control *c, struct MHD_Connection *conn
 	struct list *l;
 
 	if (!c->host.run)
-		return reply_alone(conn);
+		return control_no_services(conn);
 	if (c->n_dumps >= CONTROL_DUMPS_MAX)
 		return control_error(conn, MHD_HTTP_SERVICE_UNAVAILABLE, "%d clients read lists already: try again",
 				     CONTROL_DUMPS_MAX);
@@ -133,7 +133,7 @@ enum MHD_Result control_get_backends(struct control *c, struct MHD_Connection *c
 	return reply_list(c, conn, true);
 }
 
-static enum MHD_Result reply_no_service(struct MHD_Connection *conn, const struct request *req)
+enum MHD_Result control_no_service(struct MHD_Connection *conn, const struct request *req)
 {
 	return control_error(conn, MHD_HTTP_NOT_FOUND, "there is no service '%.100s': see /v1/services", req->args[0]);
 }
@@ -143,9 +143,9 @@ enum MHD_Result control_get_service(struct control *c, struct MHD_Connection *co
 	const struct service *sv;
 
 	if (!c->host.run)
-		return reply_alone(conn);
+		return control_no_services(conn);
 	sv = services_find(c->host.run->services, req->args[0]);
-	return sv ? control_reply(conn, MHD_HTTP_OK, service_json(sv)) : reply_no_service(conn, req);
+	return sv ? control_reply(conn, MHD_HTTP_OK, service_json(sv)) : control_no_service(conn, req);
 }
 
 /* An object, or nothing, which is an empty one. Each field must be one of those that are taken out. */
@@ -204,12 +204,12 @@ static bool find_backend(struct control *c, struct MHD_Connection *conn, struct 
 	int r;
 
 	if (!c->host.run) {
-		*ret = reply_alone(conn);
+		*ret = control_no_services(conn);
 		return false;
 	}
 	sv = services_find(c->host.run->services, req->args[0]);
 	if (!sv) {
-		*ret = reply_no_service(conn, req);
+		*ret = control_no_service(conn, req);
 		return false;
 	}
 	r = service_find_backend(sv, req->args[1], ret_backend, &err);
@@ -276,7 +276,7 @@ enum MHD_Result control_post_reload(struct control *c, struct MHD_Connection *co
 	int r;
 
 	if (!c->host.run)
-		return reply_alone(conn);
+		return control_no_services(conn);
 	if (body_nothing(req, &err) < 0)
 		return control_error(conn, MHD_HTTP_BAD_REQUEST, "%s", err.text);
 	r = run_reload(c->host.run, &answer);

@@ -6,10 +6,11 @@
 
 #include "base/log.h"
 #include "daemon/http_nest.h"
+#include "daemon/page.h"
 #include "daemon/run.h"
 #include "model/addr.h"
 
-#define METRICS_CONNECTIONS_MAX 16
+#define METRICS_CONNECTIONS_MAX 32 /* a browser holds up to six */
 #define METRICS_TIMEOUT_S 10
 #define METRICS_MEMORY_BYTES (32U << 10) /* a connection's */
 #define METRICS_BACKLOG 16
@@ -26,6 +27,7 @@ struct metrics {
 	struct lb_addr addr;
 	uint16_t port;
 	struct http_nest nest;
+	struct page *page;
 	char *text;
 	size_t n;
 	uint64_t due_ms; /* text is told until then */
@@ -92,7 +94,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 	if (*n)
 		return MHD_NO;
 	if (!streq(url, "/metrics"))
-		return reply_line(conn, MHD_HTTP_NOT_FOUND, "there is nothing but /metrics here\n");
+		return page_get(m->page, conn, url);
 	if (metrics_renew(m) < 0)
 		return reply_line(conn, MHD_HTTP_INTERNAL_SERVER_ERROR, "cannot read the counters\n");
 	return reply(conn, MHD_HTTP_OK, METRICS_TYPE, m->text, m->n);
@@ -123,6 +125,13 @@ static int metrics_listen(const struct lb_addr *addr, uint16_t port, struct err 
 	return TAKE_FD(fd);
 }
 
+static bool is_loopback(const struct lb_addr *a)
+{
+	static const uint8_t v6[sizeof(*a)] = { [sizeof(*a) - 1] = 1 };
+
+	return addr_is_v4(a) ? ((const uint8_t *)a)[12] == 127 : memcmp(a, v6, sizeof(v6)) == 0;
+}
+
 static void metrics_closep(struct metrics **m)
 {
 	(void)metrics_close(*m);
@@ -145,6 +154,9 @@ int metrics_open(struct run *run, struct metrics **ret, struct err *err)
 	m->run = run;
 	m->addr = config->metrics_addr;
 	m->port = config->metrics_port;
+	r = page_new(run, is_loopback(&m->addr), &m->page, err);
+	if (r < 0)
+		return r;
 	fd = metrics_listen(&config->metrics_addr, config->metrics_port, err);
 	if (fd < 0)
 		return fd;
@@ -190,6 +202,7 @@ struct metrics *metrics_close(struct metrics *m)
 		return NULL;
 	if (m->nest.mhd)
 		http_nest_stop(&m->nest);
+	m->page = page_free(m->page);
 	free(m->text);
 	free(m);
 	return NULL;

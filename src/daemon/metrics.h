@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * GET /metrics in the Prometheus text format, by a server of its own in the daemon's loop. It only reads: what it tells
- * is what the control API tells (control_status(), service_json()), written otherwise.
+ * GET /metrics in the Prometheus text format, and the status page (daemon/page.h), by a server of its own in the daemon's
+ * loop. It only reads: what it tells is what the control API tells (control_status(), service_json()), written otherwise.
  */
 #pragma once
 

@@ -15,6 +15,7 @@
 #include "daemon/control.h"
 #include "daemon/daemon.h"
 #include "daemon/health.h"
+#include "daemon/history.h"
 #include "daemon/ifaddr.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
@@ -79,6 +80,7 @@ static void on_added(struct backend *b, void *data)
 	struct run *run = data;
 
 	health_add(run->health, b);
+	history_add(run->history, b);
 }
 
 static void on_removed(struct backend *b, void *data)
@@ -86,6 +88,7 @@ static void on_removed(struct backend *b, void *data)
 	struct run *run = data;
 
 	health_remove(run->health, b);
+	history_remove(run->history, b);
 }
 
 static void on_rechecked(struct backend *b, void *data)
@@ -109,6 +112,7 @@ static void on_changed(const struct backend *b, enum backend_state was, const ch
 	event = json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s}", "event", "backend", "time", run_time(run_now_ms()),
 			  "service", b->service->name, "backend", b->text, "state", now_word, "was", was_word, "text",
 			  why);
+	history_event(run->history, json_incref(event));
 	control_event_json(run->control, event);
 }
 
@@ -166,6 +170,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)revents;
 	services_tick(run->services, run_now_ms());
 	lb_collect(run->lb);
+	history_tick(run->history);
 }
 
 static void on_hooks_tick(struct ev_loop *loop, ev_timer *w, int revents)
@@ -339,6 +344,8 @@ static int run_open_model(struct run *run, struct err *err)
 
 	r = health_new(&checks, &run->health, err);
 	if (r >= 0)
+		r = history_new(run, &run->history, err);
+	if (r >= 0)
 		r = services_new(run->lb, &model, &run->services, err);
 	if (r < 0)
 		return r;
@@ -431,9 +438,10 @@ static void run_done(struct run *run)
 	hooks_close(run);
 	run->resolve = resolve_free(run->resolve);
 	run->ifaddr = ifaddr_free(run->ifaddr);
-	/* Tells health of every backend that goes. */
+	/* Tells health and history of every backend that goes. */
 	run->services = services_free(run->services);
 	run->health = health_free(run->health);
+	run->history = history_free(run->history);
 	run->lb = lb_close(run->lb);
 	run->config = config_free(run->config);
 	free(run->keep_path);
@@ -455,6 +463,16 @@ static int run_finish(struct run *run, struct err *err)
 	return r;
 }
 
+static void run_tell_start(struct run *run)
+{
+	static const char over[] = "took over the tables of the waggle before";
+
+	if (run->taken_over)
+		log_info("%s", over);
+	history_event(run->history, json_pack("{s:s, s:o, s:s}", "event", "start", "time", run_time(run_now_ms()),
+					      "text", run->taken_over ? over : "waggle has started"));
+}
+
 int daemon_run(const char *path, struct config *config, struct err *err)
 {
 	struct run run = { .path = path, .config = config };
@@ -469,8 +487,7 @@ int daemon_run(const char *path, struct config *config, struct err *err)
 	run_raise_files();
 	r = run_start(&run, err);
 	if (r >= 0 && !run.stop) {
-		if (run.taken_over)
-			log_info("took over the tables of the waggle before");
+		run_tell_start(&run);
 		run.ready = true;
 		printf("ready\n");
 		(void)fflush(stdout);

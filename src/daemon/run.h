@@ -29,6 +29,7 @@ struct run {
 	struct ifaddr *ifaddr;
 	struct control *control;
 	struct metrics *metrics; /* NULL: off */
+	struct history *history;
 	char *keep_path;
 
 	/* Hooks: see hooks.c. */

@@ -3,6 +3,8 @@
 #include <errno.h>
 
 #include "base/log.h"
+#include "daemon/control.h"
+#include "daemon/history.h"
 #include "daemon/notify.h"
 #include "daemon/resolve.h"
 #include "daemon/ifaddr.h"
@@ -117,12 +119,23 @@ static int reload_do(struct run *run, json_t **ret)
 	return 0;
 }
 
+static void reload_tell(struct run *run, bool done)
+{
+	json_t *event = json_pack("{s:s, s:o, s:s, s:s}", "event", "reload", "time", run_time(run_now_ms()), "state",
+				  done ? "done" : "refused", "text",
+				  done ? "the configuration was read again" : run->last_error);
+
+	history_event(run->history, json_incref(event));
+	control_event_json(run->control, event);
+}
+
 int run_reload(struct run *run, json_t **ret)
 {
 	int r;
 
 	notify_reloading();
 	r = reload_do(run, ret);
+	reload_tell(run, r >= 0);
 	notify_state("READY=1\nSTATUS=%s", r < 0 ? run->last_error : "");
 	return r;
 }
@@ -159,6 +172,7 @@ json_t *run_status(const struct run *run, json_t *status)
 	balancing = json_pack("{s:I, s:I, s:o, s:o, s:o}", "services", (json_int_t)n, "backends", (json_int_t)total,
 			      "states", backends, "names", resolve_status(run->resolve), "counters",
 			      counters_json(run));
+	(void)json_object_set_new(balancing, "rates", history_totals_json(run->history));
 	(void)json_object_set_new(status, "balancing", balancing);
 	(void)json_object_set_new(status, "hooks", hooks_status(run));
 	(void)json_object_set_new(status, "config",

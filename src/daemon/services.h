@@ -49,6 +49,9 @@ struct check_result {
 	char error[96]; /* "" if ok */
 };
 
+/* How many of its checks are remembered. */
+#define BACKEND_RESULTS 64
+
 struct backend_key {
 	struct lb_addr addr;
 	uint16_t port; /* host order */
@@ -56,6 +59,7 @@ struct backend_key {
 };
 
 struct check;
+struct past;
 
 struct backend {
 	UT_hash_handle hh; /* in service.backends, by key, in the order of the file */
@@ -72,7 +76,10 @@ struct backend {
 	uint64_t ramp_ms;  /* slow start began; 0: none is on */
 	unsigned int streak;
 	struct check_result last;
+	uint64_t results;     /* of the last checks, one a bit, the latest lowest: 1 passed */
+	uint32_t n_results;   /* how many of these bits there are */
 	struct check *check; /* of who checks (daemon/health.h) */
+	struct past *past;   /* of who remembers (daemon/history.h) */
 	uint32_t *ids;	     /* in the tables of the hooks */
 	size_t n_ids;
 };

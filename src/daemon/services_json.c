@@ -5,7 +5,19 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include "daemon/history.h"
 #include "daemon/run.h"
+
+/* The latest last. */
+static json_t *results_json(const struct backend *b)
+{
+	char text[BACKEND_RESULTS + 1];
+
+	for (uint32_t i = 0; i < b->n_results; i++)
+		text[i] = b->results >> (b->n_results - 1 - i) & 1 ? '1' : '0';
+	text[b->n_results] = '\0';
+	return json_string(text);
+}
 
 static json_t *check_json(const struct backend *b)
 {
@@ -13,17 +25,20 @@ static json_t *check_json(const struct backend *b)
 
 	if (b->service->conf->health.check == CONFIG_CHECK_NONE)
 		return json_null();
-	return json_pack("{s:o, s:b, s:o, s:o}", "last", run_time(last->at_ms), "ok", last->ok, "error",
+	return json_pack("{s:o, s:b, s:o, s:o, s:o}", "last", run_time(last->at_ms), "ok", last->ok, "error",
 			 last->error[0] ? json_string(last->error) : json_null(), "latency_ms",
-			 last->at_ms ? json_real((double)last->latency_us / 1e3) : json_null());
+			 last->at_ms ? json_real((double)last->latency_us / 1e3) : json_null(), "results",
+			 results_json(b));
 }
 
 json_t *backend_json(const struct backend *b)
 {
+	struct history_rates rates;
 	struct lb_counts n;
 	json_t *o;
 
 	backend_counts(b, &n);
+	history_backend_rates(b, &rates);
 	o = json_pack("{s:s, s:s, s:o, s:I, s:f, s:s, s:o, s:o}", "service", b->service->name, "address", b->text,
 		      "name", b->name ? json_string(b->name) : json_null(), "weight", (json_int_t)backend_weight(b),
 		      "effective_weight", backend_effective_tenths(b, run_now_ms()) / 10., "state",
@@ -35,6 +50,7 @@ json_t *backend_json(const struct backend *b)
 					       "in_bytes", (json_int_t)n.traffic.in_bytes, "out_packets",
 					       (json_int_t)n.traffic.out_packets, "out_bytes",
 					       (json_int_t)n.traffic.out_bytes));
+	history_rates_json(&rates, o);
 	return o;
 }
 
@@ -52,7 +68,8 @@ json_t *service_json(const struct service *sv)
 {
 	const struct config_service *conf = sv->conf;
 	json_int_t connections = 0, picks = 0;
-	json_t *backends = json_array();
+	json_t *backends = json_array(), *service;
+	struct history_rates rates;
 
 	for (const struct backend *b = sv->backends; b; b = b->hh.next) {
 		json_t *o = backend_json(b);
@@ -62,10 +79,14 @@ json_t *service_json(const struct service *sv)
 		(void)json_object_del(o, "service");
 		(void)json_array_append_new(backends, o);
 	}
-	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I}", "name", sv->name, "listen",
-			 conf->listen, "addresses", listen_json(sv), "protocol",
-			 conf->proto == IPPROTO_UDP ? "udp" : "tcp", "scheduler", lb_scheduler_words[conf->scheduler],
-			 "forward", lb_forward_words[conf->forward], "state", service_state_words[service_state(sv)],
-			 "error", sv->problem[0] ? json_string(sv->problem) : json_null(), "backends", backends,
-			 "connections", connections, "picks", picks);
+	service = json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:I}", "name", sv->name, "listen",
+			    conf->listen, "addresses", listen_json(sv), "protocol",
+			    conf->proto == IPPROTO_UDP ? "udp" : "tcp", "scheduler",
+			    lb_scheduler_words[conf->scheduler], "forward", lb_forward_words[conf->forward], "state",
+			    service_state_words[service_state(sv)], "error",
+			    sv->problem[0] ? json_string(sv->problem) : json_null(), "backends", backends,
+			    "connections", connections, "picks", picks);
+	history_service_rates(sv, &rates);
+	history_rates_json(&rates, service);
+	return service;
 }

@@ -31,6 +31,8 @@ void services_report(struct services *s, struct backend *b, const struct check_r
 
 	s->now_ms = now_ms;
 	b->last = *result;
+	b->results = b->results << 1 | result->ok;
+	b->n_results += b->n_results < BACKEND_RESULTS;
 	if (b->verdict == says) {
 		b->streak = 0;
 		return;

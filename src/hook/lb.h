@@ -96,6 +96,9 @@ struct lb_counts {
 };
 int lb_backend_counts(const struct lb *lb, uint32_t backend, struct lb_counts *ret);
 
+/* The same without traffic, which costs no system call. */
+int lb_backend_load(const struct lb *lb, uint32_t backend, struct lb_counts *ret);
+
 /* The health check found the backend well again (or ill: until_ns in the future). 0: no longer avoided. */
 void lb_backend_avoid(struct lb *lb, uint32_t backend, uint64_t until_ns);
 

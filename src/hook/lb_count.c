@@ -35,25 +35,36 @@ int lb_dispatch(struct lb *lb, lb_event_fn fn, void *data)
 	return ring_buffer__consume(lb->events);
 }
 
-int lb_backend_counts(const struct lb *lb, uint32_t backend, struct lb_counts *ret)
+int lb_backend_load(const struct lb *lb, uint32_t backend, struct lb_counts *ret)
 {
-	int n_cpus = libbpf_num_possible_cpus();
-	_cleanup_free_ struct lb_traffic *traffic = calloc(n_cpus > 0 ? (size_t)n_cpus : 1, sizeof(*traffic));
-	struct lb_counts counts = {};
 	const struct lb_load *load;
 
 	if (backend == LB_NONE || backend >= lb->n_backends)
 		return -ENOENT;
+	load = &lb->load[backend];
+	*ret = (struct lb_counts){
+		.conns = __atomic_load_n(&load->conns, __ATOMIC_RELAXED) +
+			 __atomic_load_n(&load->packet_conns, __ATOMIC_RELAXED),
+		.picks = __atomic_load_n(&load->picks, __ATOMIC_RELAXED),
+		.failures = __atomic_load_n(&load->failures, __ATOMIC_RELAXED),
+		.avoid_until_ns = __atomic_load_n(&load->avoid_until_ns, __ATOMIC_RELAXED),
+	};
+	return 0;
+}
+
+int lb_backend_counts(const struct lb *lb, uint32_t backend, struct lb_counts *ret)
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct lb_traffic *traffic = calloc(n_cpus > 0 ? (size_t)n_cpus : 1, sizeof(*traffic));
+	struct lb_counts counts;
+	int r = lb_backend_load(lb, backend, &counts);
+
+	if (r < 0)
+		return r;
 	if (!traffic)
 		return -ENOMEM;
 	if (bpf_map_lookup_elem(bpf_map__fd(lb->skel->maps.lb_traffic), &backend, traffic))
 		return -errno;
-	load = &lb->load[backend];
-	counts.conns = __atomic_load_n(&load->conns, __ATOMIC_RELAXED) +
-		       __atomic_load_n(&load->packet_conns, __ATOMIC_RELAXED);
-	counts.picks = __atomic_load_n(&load->picks, __ATOMIC_RELAXED);
-	counts.failures = __atomic_load_n(&load->failures, __ATOMIC_RELAXED);
-	counts.avoid_until_ns = __atomic_load_n(&load->avoid_until_ns, __ATOMIC_RELAXED);
 	for (int i = 0; i < n_cpus; i++) {
 		counts.traffic.in_packets += traffic[i].in_packets;
 		counts.traffic.in_bytes += traffic[i].in_bytes;

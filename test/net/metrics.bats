@@ -86,8 +86,8 @@ agrees_with_api() {
 answers_readers_only() {
 	metrics_up
 	[ "$(status GET /metrics)" = 200 ]
-	[ "$(status GET /)" = 404 ]
-	[ "$(status GET /v1/status)" = 404 ]
+	[ "$(status GET /nothing)" = 404 ]
+	[ "$(status GET /v1/sockets)" = 404 ]
 	[ "$(status POST /metrics)" = 405 ]
 	[ "$(status DELETE /metrics)" = 405 ]
 	[ "$(status PUT /v1/reload)" = 405 ]
@@ -104,7 +104,7 @@ holders_are_hung_up_on() {
 	local fds=() fd i
 
 	metrics_up
-	for ((i = 0; i < 24; i++)); do
+	for ((i = 0; i < 40; i++)); do
 		exec {fd}<>"/dev/tcp/127.0.0.1/9469"
 		fds+=("$fd")
 	done
@@ -233,7 +233,7 @@ examples_ask_for_what_is_told() {
 
 @test "metrics count picks, checks, states and drains, and promtool finds nothing wrong" { inside counts_what_happens; }
 @test "metrics and the control API agree" { inside agrees_with_api; }
-@test "only GET and HEAD of /metrics are answered" { inside answers_readers_only; }
+@test "only GET and HEAD are answered" { inside answers_readers_only; }
 @test "who holds all connections of the metrics is hung up on" { inside holders_are_hung_up_on; }
 @test "a reload moves the metrics, and switches them off" { inside address_is_reloaded; }
 @test "no start without the address of the metrics" { inside no_start_without_the_address; }

@@ -121,7 +121,7 @@ def state(api):
     services = api.expect("GET", "/v1/services", 200)["services"]
     for service in services:
         for node in [service] + service["backends"]:
-            for key in ("check", "connections", "picks", "failures"):
+            for key in [k for k in node if k.endswith("_per_second")] + ["check", "connections", "picks", "failures"]:
                 node.pop(key, None)
     return services
 
@@ -223,12 +223,14 @@ def events(api, service, backend):
 def main():
     path, sock, service, backend = sys.argv[1:]
     api = Api(path, sock)
-    for path in ("/v1/status", "/v1/services", "/v1/backends"):
+    for path in ("/v1/status", "/v1/services", "/v1/backends", "/v1/history", "/v1/events/recent", "/v1/changes"):
         api.expect("GET", path, 200)
         reply, data = api.call("HEAD", path)
         if reply.status != 200 or data:
             fail("HEAD %s: answered %d" % (path, reply.status))
     is_off = api.expect("GET", "/v1/status", 200)["class"] == "off"
+    api.expect("GET", "/v1/services/{name}/history", 200, name=service)
+    api.expect("GET", "/v1/services/{name}/history", 404, name="nobody")
     for path in ("/v1/sockets", "/v1/executables"):
         api.expect("GET", path, 409 if is_off else 200)
     conns(api, service)
