@@ -19,10 +19,10 @@ struct policy_args {
 static const struct opt policy_opts[] = {
 	{ "config", OPT_STRING, "FILE", "the configuration (also -c), see waggle.yaml(5)",
 	  offsetof(struct policy_args, config), 0, 0 },
-	{ "from", OPT_STRING, "CGROUP", "cgroup of the program that connects", offsetof(struct policy_args, from), 0,
-	  0 },
+	{ "from", OPT_STRING, "CGROUP", "cgroup of the program that connects; without it: of another machine",
+	  offsetof(struct policy_args, from), 0, 0 },
 	{ "to", OPT_STRING, "ADDR:PORT", "what it connects to", offsetof(struct policy_args, to), 0, 0 },
-	{ "source", OPT_STRING, "ADDR", "address that its socket is bound to, if it is to one",
+	{ "source", OPT_STRING, "ADDR", "address that it connects from, if that is known",
 	  offsetof(struct policy_args, source), 0, 0 },
 	{ "listener", OPT_STRING, "CGROUP", "cgroup of what listens there, if it is on this machine",
 	  offsetof(struct policy_args, listener), 0, 0 },
@@ -53,7 +53,7 @@ static int parse_question(const struct policy_args *args, struct policy_question
 	int r;
 
 	*ret = (struct policy_question){ .from = args->from, .to_group = args->listener, .uid = (uint32_t)args->user };
-	if (args->from[0] != '/')
+	if (args->from && args->from[0] != '/')
 		return err_set(err, -EINVAL, "--from: '%s' is not a cgroup: write it as in /app", args->from);
 	if (args->listener && args->listener[0] != '/')
 		return err_set(err, -EINVAL, "--listener: '%s' is not a cgroup: write it as in /app", args->listener);
@@ -150,8 +150,10 @@ static int policy_fn(int argc, char **argv)
 		return cmd_fail(EXIT_USAGE, "policy: there is no '%s': write 'waggle policy test'", argv[first]);
 	if (!args.config)
 		return cmd_fail(EXIT_USAGE, "policy: which file? add '-c FILE'");
-	if (!args.from || !args.to)
-		return cmd_fail(EXIT_USAGE, "policy: which connection? add '--from CGROUP --to ADDR:PORT'");
+	if ((!args.from && !args.source) || !args.to)
+		return cmd_fail(EXIT_USAGE,
+				"policy: which connection? add '--from CGROUP --to ADDR:PORT', or for a client "
+				"of another machine '--source ADDR --to ADDR:PORT'");
 	return policy_test(&args);
 }
 

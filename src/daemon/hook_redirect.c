@@ -27,6 +27,27 @@ bool run_redirect_is_on(const struct run *run)
 	return run->redirect;
 }
 
+/* Of another machine: there is no process, and the cgroup is that of the one that it wants. */
+static bool is_far(const struct rd_event *e)
+{
+	return e->from_port;
+}
+
+static json_t *client_json(const struct rd_event *e)
+{
+	char text[ADDR_TEXT_MAX];
+
+	return is_far(e) ? json_string(addr_format(&e->from, ntohs(e->from_port), text)) : json_null();
+}
+
+static json_t *of_process(const struct rd_event *e, json_t *value)
+{
+	if (!is_far(e))
+		return value;
+	json_decref(value);
+	return json_null();
+}
+
 static void on_event(const struct rd_event *e, void *data)
 {
 	const char *word = e->kind < ARRAY_SIZE(event_words) ? event_words[e->kind] : NULL;
@@ -37,11 +58,13 @@ static void on_event(const struct rd_event *e, void *data)
 	if (!word || !cgroup)
 		return;
 	control_event_json(run->control,
-			   json_pack("{s:s, s:o, s:I, s:s, s:o, s:I, s:I, s:s, s:s}", "event", word, "time",
+			   json_pack("{s:s, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:s, s:s}", "event", word, "time",
 				     run_time(e->at_ns / 1000000), "entry", (json_int_t)e->entry, "cgroup", cgroup,
-				     "process", wire_string(e->comm), "pid", (json_int_t)e->pid, "uid",
-				     (json_int_t)e->uid, "to", addr_format(&e->asked, ntohs(e->asked_port), text),
-				     "protocol", e->proto == IPPROTO_UDP ? "udp" : "tcp"));
+				     "process", of_process(e, wire_string(e->comm)), "pid",
+				     of_process(e, json_integer((json_int_t)e->pid)), "uid",
+				     of_process(e, json_integer((json_int_t)e->uid)), "client", client_json(e), "to",
+				     addr_format(&e->asked, ntohs(e->asked_port), text), "protocol",
+				     e->proto == IPPROTO_UDP ? "udp" : "tcp"));
 }
 
 /* The accelerator may be opened after this, or not at all. */

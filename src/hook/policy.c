@@ -42,14 +42,14 @@ struct policy *policy_close(struct policy *p)
 	return NULL;
 }
 
-/* The class of the innermost cgroup of the table around this one. */
+/* The class of the innermost cgroup of the table around this one; path NULL: of no cgroup. */
 static uint32_t group_class(const struct policy *p, const struct rd_compiled *t, const char *path,
 			    enum rd_net_what what, uint32_t otherwise)
 {
 	const struct rd_group *inner = NULL;
 	struct rd_group self = { .path = (char *)path };
 
-	for (size_t i = 0; i < p->groups.n; i++) {
+	for (size_t i = 0; path && i < p->groups.n; i++) {
 		const struct rd_group *g = &p->groups.v[i];
 
 		if (rd_group_holds(g, &self) && (!inner || rd_group_depth(g) > rd_group_depth(inner)))
@@ -113,11 +113,11 @@ static size_t ask_redirect(const struct policy *p, const struct rd_compiled *t, 
 int policy_ask(const struct policy *p, const struct policy_question *question, struct policy_answer *ret)
 {
 	const struct rd_compiled *policies = p->tables[RD_POLICY], *redirects = p->tables[RD_REDIRECT];
-	_cleanup_free_ char *from = rd_group_tidy(question->from);
+	_cleanup_free_ char *from = question->from ? rd_group_tidy(question->from) : NULL;
 	_cleanup_free_ char *to_group = question->to_group ? rd_group_tidy(question->to_group) : NULL;
 	struct policy_question q = *question;
 
-	if (!from || (question->to_group && !to_group))
+	if ((question->from && !from) || (question->to_group && !to_group))
 		return -ENOMEM;
 	q.from = from;
 	q.to_group = to_group;
@@ -127,7 +127,8 @@ int policy_ask(const struct policy *p, const struct policy_question *question, s
 	for (size_t i = 0; policies && ret->policy != POLICY_NONE && i < policies->side.n; i++)
 		if (policies->origins[i] == ret->policy)
 			ret->allowed = !(policies->entries[i].flags & RD_DENY);
-	if (redirects && ret->allowed)
+	/* What programs of this machine open is redirected. */
+	if (redirects && ret->allowed && from)
 		ret->redirect = ask_redirect(p, redirects, &q);
 	return 0;
 }

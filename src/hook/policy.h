@@ -14,9 +14,9 @@
 struct policy;
 
 struct policy_question {
-	const char *from;      /* cgroup of the one that connects, as in the configuration */
+	const char *from;      /* cgroup of the one that connects, as in the configuration; NULL: of another machine */
 	const char *to_group;  /* cgroup of the one that listens; NULL: not known */
-	struct lb_addr source; /* the address that it is bound to; zero: none */
+	struct lb_addr source; /* its address; zero: not known */
 	struct lb_addr to;
 	uint16_t port;
 	uint32_t uid;

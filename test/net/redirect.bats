@@ -57,6 +57,7 @@ haproxy_start() {
 	PROXY=$STARTED
 }
 NETNS=()
+export FAR_SYN=$BATS_TEST_DIRNAME/../tools/far_syn.py
 
 proxy_is_up() {
 	[ "$(curl -sS --max-time 5 -o /dev/null -w '%header{told}' http://198.18.0.2:8080/)" = 198.18.0.2:8080 ]
@@ -368,9 +369,69 @@ traced() {
 	"$WAGGLE" trace --json >"$WORK/trace" &
 	until_true 20 denied_is_traced
 	kill -TERM $!
+	"$WAGGLE" trace >"$WORK/text" &
+	until_true 20 denied_in_text
+	kill -TERM $!
 	jq -e 'select(.event == "denied") | .process == "curl" and .to == "198.18.0.2:8080" and .uid == 0' "$WORK/trace" >"$WORK/all"
 	! grep -qv true "$WORK/all"
 	run_stop
+}
+
+# Clients of other machines, who have no program here that connect() could refuse.
+far() {
+	link_pair
+	ip -n a address add 198.18.0.2/32 dev lo
+	ip -n b address add 198.18.1.3/24 dev vb
+	ip -n b address add 2001:2::3/64 dev vb nodad
+	ip -n b route add 198.18.0.2 via 198.18.1.1
+	start_in server ip netns exec a "$TOOLS/httpd" 198.18.0.2 8080 here
+	start_in server6 ip netns exec a "$TOOLS/httpd" 2001:2::1 8080 here6
+	until_true 10 ip netns exec a curl -sS --max-time 5 -o /dev/null http://198.18.0.2:8080/
+	until_true 10 ip netns exec a curl -sS --max-time 5 -o /dev/null 'http://[2001:2::1]:8080/'
+	printf '%s\n' "identities: { far: { cidrs: [ 198.18.1.3/32, 2001:2::3/128 ] }, six: { cgroups: [ $CG/server6 ] } }" \
+		"policy: [ { action: deny, from: far } ]" | config
+	run_start
+	far_is accepted 198.18.1.2 198.18.0.2
+	far_is silent 198.18.1.3 198.18.0.2
+	far_is accepted 2001:2::2 2001:2::1
+	far_is silent 2001:2::3 2001:2::1
+	status_is 'policies[0].decisions >= 2' true
+	# A program of this machine was asked about when it connected, wherever it does.
+	[ "$(ip netns exec b curl -sS --max-time 10 http://198.18.0.2:8080/)" = here ]
+	printf '%s\n' "identities: { six: { cgroups: [ $CG/server6 ] } }" \
+		"policy: [ { action: allow, from: $SCOPE }, { action: deny, to: six } ]" | config
+	"$WAGGLE" reload
+	far_is accepted 198.18.1.3 198.18.0.2
+	far_is silent 2001:2::2 2001:2::1
+	[ "$(ip netns exec b curl -sS --max-time 10 'http://[2001:2::1]:8080/')" = here6 ]
+	# It outlives waggle, and goes with it.
+	"$WAGGLE" policy test -c "$CONFIG" --source 2001:2::2 --listener "$CG/server6" --to '[2001:2::1]:8080' >"$WORK/why"
+	grep -q "^denied: by policy 2 of 2, at $CONFIG:2:" "$WORK/why"
+	kill -KILL "$RUN"
+	wait "$RUN" || true
+	far_is silent 2001:2::2 2001:2::1
+	run_start
+	far_is silent 2001:2::2 2001:2::1
+	"$WAGGLE" trace >"$WORK/trace" &
+	until_true 20 far_is_traced
+	kill -TERM $!
+	grep -q ' denied  *tcp \[2001:2::1\]:8080 by entry 2  from \[2001:2::2\]:[0-9]* to /.*/server6$' "$WORK/trace"
+	"$WAGGLE" unload || true
+	wait "$RUN"
+	far_is accepted 2001:2::2 2001:2::1
+}
+
+# far_is ANSWER SOURCE DESTINATION: silence is soon heard, an answer waited for.
+far_is() {
+	local seconds=10
+
+	[ "$1" = accepted ] || seconds=1
+	[ "$(ip netns exec b "$FAR_SYN" "$2" "$3" 8080 "$seconds")" = "$1" ]
+}
+
+far_is_traced() {
+	far_is silent 2001:2::2 2001:2::1
+	grep -q denied "$WORK/trace"
 }
 
 denied_is_traced() {
@@ -378,12 +439,17 @@ denied_is_traced() {
 	grep -q '"denied"' "$WORK/trace"
 }
 
+denied_in_text() {
+	denied http://198.18.0.2:8080/
+	grep -q ' denied  *tcp 198.18.0.2:8080 by entry 1  for curl([0-9]*) of /' "$WORK/text"
+}
+
 wrong_usage() {
 	local args status
 
 	config <<<'policy: [ { action: deny } ]'
 	for args in "" "test" "explain -c $CONFIG --from / --to 1.2.3.4:5" "test -c $CONFIG" "test -c $CONFIG --from app --to 1.2.3.4:5" \
-		"test -c $CONFIG --from /app --to 1.2.3.4" "test -c /nonexistent --from /app --to 1.2.3.4:5"; do
+		"test -c $CONFIG --from /app --to 1.2.3.4" "test -c $CONFIG --to 1.2.3.4:5" "test -c /nonexistent --from /app --to 1.2.3.4:5"; do
 		status=0
 		# shellcheck disable=SC2086
 		"$WAGGLE" policy $args 2>"$WORK/err" || status=$?
@@ -443,6 +509,10 @@ wrong_usage() {
 
 @test "a joined pair that policy turns against goes back to TCP" {
 	inside policy_leaves
+}
+
+@test "policies hold for clients of other machines" {
+	inside far
 }
 
 @test "what is denied is traced" {
