@@ -76,8 +76,8 @@ struct backend {
 	uint64_t ramp_ms;  /* slow start began; 0: none is on */
 	unsigned int streak;
 	struct check_result last;
-	uint64_t results;     /* of the last checks, one a bit, the latest lowest: 1 passed */
-	uint32_t n_results;   /* how many of these bits there are */
+	uint64_t results;    /* of the last checks, one a bit, the latest lowest: 1 passed */
+	uint32_t n_results;  /* how many of these bits there are */
 	struct check *check; /* of who checks (daemon/health.h) */
 	struct past *past;   /* of who remembers (daemon/history.h) */
 	uint32_t *ids;	     /* in the tables of the hooks */

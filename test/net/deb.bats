@@ -64,6 +64,9 @@ package_lives() {
 	in_root waggle check -c /etc/waggle/waggle.yaml
 	[ -e "$ROOT/usr/share/man/man8/waggle-run.8.gz" ]
 	[ -e "$ROOT/usr/share/doc/waggle/openapi.yaml" ]
+	bash -n "$ROOT/usr/share/bash-completion/completions/waggle"
+	grep -q '^#compdef waggle' "$ROOT/usr/share/zsh/vendor-completions/_waggle"
+	grep -q '^complete -c waggle' "$ROOT/usr/share/fish/vendor_completions.d/waggle.fish"
 
 	# Balancing alone, with the three that it needs; the group may use the socket.
 	run_addresses
