@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdarg.h>
 
+#include "lab/cpu.h"
 #include "lab/scene.h"
 
 const struct bench benches[] = {
@@ -227,7 +228,7 @@ static int measure_turn(struct bench_run *run, size_t first, size_t end, size_t 
 	return 0;
 }
 
-static size_t group_end(const struct bench_run *run, size_t first)
+size_t bench_group_end(const struct bench_run *run, size_t first)
 {
 	size_t end = first;
 
@@ -240,11 +241,11 @@ static int measure_round(struct bench_run *run, unsigned int round, struct err *
 {
 	static unsigned int turn;
 
-	for (size_t first = 0; first < run->n_rows; first = group_end(run, first), turn++)
+	for (size_t first = 0; first < run->n_rows; first = bench_group_end(run, first), turn++)
 		for (size_t i = 0; i < run->bench->n_ways; i++) {
 			/* Back and forth, so that the machine is seldom made ready for another way. */
 			size_t way = turn % 2 ? run->bench->n_ways - 1 - i : i;
-			int r = measure_turn(run, first, group_end(run, first), way, round, err);
+			int r = measure_turn(run, first, bench_group_end(run, first), way, round, err);
 
 			if (r < 0)
 				return r;
@@ -269,12 +270,20 @@ int bench_measure(struct bench_run *run, struct err *err)
 {
 	int r = 0;
 
+	struct cpu_time before, after;
+
 	find_cpus(run);
 	check_needs(run);
 	(void)getloadavg(&run->load_before, 1);
+	r = cpu_read(&before, err);
 	for (unsigned int round = 0; r >= 0 && round < run->opts->rounds; round++)
 		r = measure_round(run, round, err);
 	(void)getloadavg(&run->load_after, 1);
+	if (r >= 0)
+		r = cpu_read(&after, err);
+	if (r >= 0 && after.total_us > before.total_us)
+		run->stolen_percent = 100.0 * (double)(after.stolen_us - before.stolen_us) /
+				      (double)(after.total_us - before.total_us);
 	if (run->bench->done)
 		run->bench->done(run);
 	return r < 0 ? r : rows_stats(run, err);

@@ -119,6 +119,7 @@ struct bench_run {
 	int cpus[2]; /* processors for pinning */
 	size_t n_cpus;
 	double load_before, load_after; /* the machine's, of a minute */
+	double stolen_percent;		/* of its processor time, by a hypervisor, while it was measured */
 	struct prog waggle;
 	void *group_state; /* of the group that is measured: for its start and stop */
 	size_t way;	   /* that is entered, or measured */
@@ -172,8 +173,20 @@ void bench_cpu_model(char *ret_cpu, size_t n);
 /* report.c: all of it as one JSON document, the caller's to release; NULL: no memory. */
 json_t *bench_json(const struct bench_run *run);
 
+/* The group's rows are those from first to the one before what is returned. */
+size_t bench_group_end(const struct bench_run *run, size_t first);
+
 /* plot.c: NAME-GROUP.svg for each group that was measured, by gnuplot. dir exists. */
 int bench_plot(const struct bench_run *run, const char *dir, struct err *err);
+
+/*
+ * One group's into the file, which is not made if nothing was measured. inlined: for a page whose style says the colours of text
+ * and axes, and that has a heading.
+ */
+int bench_plot_group(const struct bench_run *run, size_t first, const char *file, bool inlined, struct err *err);
+
+/* html.c: NAME.html with plots, tables, the machine and every sample, which needs no other file. dir exists. */
+int bench_report(const struct bench_run *run, const char *dir, struct err *err);
 
 /* accel.c: rows of the accelerator, and the sweep over sizes. */
 extern const struct bench_way accel_ways[];

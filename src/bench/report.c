@@ -86,9 +86,9 @@ static json_t *json_machine(const struct bench_run *run)
 
 	(void)uname(&kernel);
 	bench_cpu_model(cpu, sizeof(cpu));
-	return json_pack("{s:s, s:s, s:s, s:I, s:f, s:f}", "kernel", kernel.release, "machine", kernel.machine, "cpu",
-			 cpu, "processors", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "load_before", run->load_before,
-			 "load_after", run->load_after);
+	return json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f}", "kernel", kernel.release, "machine", kernel.machine,
+			 "cpu", cpu, "processors", (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "load_before",
+			 run->load_before, "load_after", run->load_after, "stolen_percent", run->stolen_percent);
 }
 
 json_t *bench_json(const struct bench_run *run)

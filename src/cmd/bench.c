@@ -28,14 +28,14 @@
 
 struct bench_args {
 	uint64_t rounds, pairs;
-	const char *seconds, *plot, *row;
+	const char *seconds, *plot, *report, *row;
 	bool json, quick;
 };
 
 struct bench_job {
 	struct bench_run run;
 	const struct bench_args *args;
-	char plot[PATH_MAX];
+	char plot[PATH_MAX], report[PATH_MAX];
 };
 
 static void say_progress(const char *text)
@@ -226,6 +226,8 @@ static int print_result(const struct bench_job *job)
 		return cmd_fail(EXIT_FAILED, "bench: cannot write the result");
 	if (job->plot[0] && bench_plot(&job->run, job->plot, &err) < 0)
 		return cmd_fail(EXIT_FAILED, "bench: %s", err.text);
+	if (job->report[0] && bench_report(&job->run, job->report, &err) < 0)
+		return cmd_fail(EXIT_FAILED, "bench: %s", err.text);
 	for (size_t i = 0; i < job->run.n_rows; i++)
 		if (job->run.rows[i].failed)
 			return EXIT_FAILED;
@@ -264,26 +266,27 @@ static int bench_needs(const struct bench_args *args)
 		return cmd_fail(EXIT_FAILED, "bench: needs root, for namespaces and BPF: run 'sudo waggle bench'");
 	if (prog_find("ip", path, sizeof(path)) < 0)
 		return cmd_fail(EXIT_FAILED, "bench: 'ip' is missing: run 'apt-get install iproute2'");
-	if (args->plot && prog_find("gnuplot", path, sizeof(path)) < 0)
-		return cmd_fail(EXIT_FAILED,
-				"bench: 'gnuplot' is missing: run 'apt-get install gnuplot-nox', or leave --plot out");
+	if ((args->plot || args->report) && prog_find("gnuplot", path, sizeof(path)) < 0)
+		return cmd_fail(
+			EXIT_FAILED,
+			"bench: 'gnuplot' is missing: run 'apt-get install gnuplot-nox', or leave --plot and --report out");
 	return EXIT_DONE;
 }
 
 /* Made before anything is measured, so that it does not fail at the end. */
-static int plot_dir(const struct bench_args *args, char *ret, size_t n)
+static int make_dir(const char *dir, char *ret, size_t n)
 {
 	char path[PATH_MAX];
 
-	if (!args->plot)
+	if (!dir)
 		return EXIT_DONE;
-	if (mkdir(args->plot, 0755) < 0 && errno != EEXIST)
-		return cmd_fail(EXIT_USAGE, "bench: cannot make the directory '%s': %s", args->plot, strerror(errno));
-	if (!realpath(args->plot, path) || access(path, W_OK) < 0)
-		return cmd_fail(EXIT_USAGE, "bench: cannot write to '%s': %s", args->plot, strerror(errno));
+	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+		return cmd_fail(EXIT_USAGE, "bench: cannot make the directory '%s': %s", dir, strerror(errno));
+	if (!realpath(dir, path) || access(path, W_OK) < 0)
+		return cmd_fail(EXIT_USAGE, "bench: cannot write to '%s': %s", dir, strerror(errno));
 	/* It becomes a string of gnuplot's. */
 	if (strchr(path, '\'') || strchr(path, '\n') || strlen(path) >= n)
-		return cmd_fail(EXIT_USAGE, "bench: '%s' cannot be a directory for plots: give another", args->plot);
+		return cmd_fail(EXIT_USAGE, "bench: '%s' cannot be a directory for plots: give another", dir);
 	(void)snprintf(ret, n, "%s", path);
 	return EXIT_DONE;
 }
@@ -345,7 +348,9 @@ static int bench_run_one(const struct bench *bench, const struct bench_args *arg
 	if (r == EXIT_DONE)
 		r = bench_needs(args);
 	if (r == EXIT_DONE)
-		r = plot_dir(args, job.plot, sizeof(job.plot));
+		r = make_dir(args->plot, job.plot, sizeof(job.plot));
+	if (r == EXIT_DONE)
+		r = make_dir(args->report, job.report, sizeof(job.report));
 	if (r == EXIT_DONE)
 		r = cmd_alone("bench");
 	if (r == EXIT_DONE) {
@@ -373,6 +378,8 @@ static const struct opt bench_opts[] = {
 	  offsetof(struct bench_args, json), 0, 0 },
 	{ "plot", OPT_STRING, "DIR", "draw SVG files into this directory, by gnuplot",
 	  offsetof(struct bench_args, plot), 0, 0 },
+	{ "report", OPT_STRING, "DIR", "write one HTML page with everything into this directory",
+	  offsetof(struct bench_args, report), 0, 0 },
 	{ 0 },
 };
 

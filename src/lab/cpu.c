@@ -16,6 +16,7 @@ int cpu_read(struct cpu_time *ret, struct err *err)
 		   &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal) != 8)
 		return err_set(err, -EIO, "cannot read /proc/stat");
 	ret->busy_us = (user + nice + system + irq + softirq) * tick_us;
-	ret->total_us = ret->busy_us + (idle + iowait + steal) * tick_us;
+	ret->stolen_us = steal * tick_us;
+	ret->total_us = ret->busy_us + ret->stolen_us + (idle + iowait) * tick_us;
 	return 0;
 }

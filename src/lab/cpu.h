@@ -7,7 +7,8 @@
 
 /* Processor time of the whole machine since it started, of all processors together. */
 struct cpu_time {
-	uint64_t busy_us; /* programs, kernel and interrupts; not what a hypervisor took */
+	uint64_t busy_us;   /* programs, kernel and interrupts; not what a hypervisor took */
+	uint64_t stolen_us; /* what a hypervisor took */
 	uint64_t total_us;
 };
 

@@ -13,9 +13,43 @@ nothing_left() {
 	[ ! -e "$(cgroup_root)/$WAGGLE_BENCH_LAB" ]
 }
 
+# One page: every element is ended, and nothing is run or fetched.
+whole_page() {
+	python3 - "$1" <<'END'
+import sys
+from html.parser import HTMLParser
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.bad, self.seen = [], [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        if tag in ("script", "link", "img", "iframe") or any(k in ("src", "href") or k.startswith("on") for k, _ in attrs):
+            self.bad.append((tag, attrs))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.bad.append(("end", tag))
+
+
+page = Page()
+page.feed(open(sys.argv[1]).read())
+page.close()
+sys.exit(f"{page.bad} {page.open}" if page.bad or page.open or not {"svg", "table", "details"} <= page.seen else 0)
+END
+}
+
 # One row: wrk has met no error, and where sockets are to be joined they were, or there would be no sample.
 every_way() {
-	"$WAGGLE" bench classic --row latency --rounds 1 --seconds 1 --json >"$WORK/bench.json" 2>"$WORK/bench.err" || {
+	"$WAGGLE" bench classic --row latency --rounds 1 --seconds 1 --json --report "$WORK/report" >"$WORK/bench.json" 2>"$WORK/bench.err" || {
 		cat "$WORK/bench.err" >&2
 		return 1
 	}
@@ -26,11 +60,12 @@ every_way() {
 		cat "$WORK/bench.json" "$WORK/bench.err" >&2
 		return 1
 	}
+	whole_page "$WORK/report/classic.html"
 	nothing_left
 }
 
 @test "bench classic: every way answers, and nothing is left" {
-	for program in haproxy nginx wrk nft ethtool; do
+	for program in haproxy nginx wrk nft ethtool gnuplot; do
 		command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || skip "$program is missing: sudo tools/install-deps"
 	done
 	inside every_way
