@@ -17,6 +17,8 @@ const struct bench benches[] = {
 	  CONNECT_WAYS, CONNECT_WAYS - 1, scene_hosts, ARRAY_SIZE(scene_hosts), connect_rows, connect_done },
 	{ "classic", "the classic comparison: nginx, haproxy, nftables, and waggle's hooks as balancers", classic_ways,
 	  CLASSIC_WAYS, CLASSIC_CONNECT_JOINED, scene_hosts, ARRAY_SIZE(scene_hosts), classic_rows, classic_done },
+	{ "observe", "what it costs to be watched by metrics, the status page, top and trace", observe_ways,
+	  OBSERVE_WAYS, OBSERVE_ALL, scene_hosts, ARRAY_SIZE(scene_hosts), observe_rows, observe_done },
 	{ "redirect", "a sidecar: a transparent haproxy reached by nftables REDIRECT, and by waggle", redirect_ways,
 	  REDIRECT_WAYS, REDIRECT_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), redirect_rows, redirect_done },
 	{ 0 },

@@ -219,6 +219,13 @@ enum {
 int classic_rows(struct bench_run *run, struct err *err);
 void classic_done(struct bench_run *run);
 
+/* observe.c: what being watched costs. */
+extern const struct bench_way observe_ways[];
+#define OBSERVE_WAYS 3
+enum { OBSERVE_NONE, OBSERVE_POLLED, OBSERVE_ALL };
+int observe_rows(struct bench_run *run, struct err *err);
+void observe_done(struct bench_run *run);
+
 /* redirect.c: a sidecar, by nftables and by waggle. */
 extern const struct bench_way redirect_ways[];
 #define REDIRECT_WAYS 2

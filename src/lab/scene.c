@@ -195,5 +195,5 @@ int scene_waggle(const struct lab *lab, const struct scene_waggle *how, struct p
 	put_config(f, lab, how);
 	if (fclose(f) != 0)
 		return err_set(err, -ENOMEM, "out of memory");
-	return waggle_run_start_on(lab, how->packet_hook ? "balancer" : NULL, config, ret, err);
+	return waggle_run_start_on(lab, how->packet_hook ? "balancer" : how->host, config, ret, err);
 }

@@ -62,6 +62,7 @@ struct scene_waggle {
 	bool join;		  /* the sockets of the lab's programs are joined */
 	const char *const *trust; /* paths of programs that need not be watched before, ends with NULL; may be NULL */
 	const char *more;	  /* further sections; may be NULL */
+	const char *host; /* in whose network namespace it runs; NULL: ours. For packets it is the balancer's always */
 };
 
 /* Ready when it returns; waggle_run_stop() ends it. */
