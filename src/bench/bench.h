@@ -232,3 +232,10 @@ extern const struct bench_way redirect_ways[];
 enum { REDIRECT_NFTABLES, REDIRECT_WAGGLE };
 int redirect_rows(struct bench_run *run, struct err *err);
 void redirect_done(struct bench_run *run);
+
+/* packet.c: a packet in XDP, beside nothing at all and among many services; and floods. */
+extern const struct bench_way packet_ways[];
+#define PACKET_WAYS 2
+enum { PACKET_BASE, PACKET_WAGGLE };
+int packet_rows(struct bench_run *run, struct err *err);
+void packet_done(struct bench_run *run);

@@ -157,8 +157,27 @@ __noinline int pk_room_idle(__u32 bucket, __u32 now)
 	return PK_WAYS;
 }
 
+/* Under the bucket's lock: the way for somebody whose hash says home, or PK_WAYS. Rarely more than a look at home. */
+static __always_inline __u32 pk_room(struct pk_bucket *b, __u32 bucket, __u32 home, __u32 now)
+{
+	__u64 lo, hi;
+	__u32 way;
+
+	home &= PK_WAYS - 1;
+	if (!b->tag[home] && b->conn[home].state == PK_STATE_FREE)
+		return home;
+	pk_tags_match(b, 0, &lo, &hi);
+	way = lo | hi ? (__u32)pk_room_free(bucket) : PK_WAYS;
+	if (way < PK_WAYS)
+		return way;
+	if (b->flags >> home & 1 && b->conn[home].state != PK_STATE_TAKEN)
+		return home;
+	way = (__u32)pk_room_weak(bucket, home);
+	return way < PK_WAYS ? way : (__u32)pk_room_idle(bucket, now);
+}
+
 /* Takes a way of one bucket, evicting whom it must. Returns the record's number, or -1. */
-__noinline int pk_bucket_take(__u32 bucket, __u32 now, __u32 turn)
+__noinline int pk_bucket_take(__u32 bucket, __u32 now, __u32 home)
 {
 	const struct pk_ctl *ctl = pk_ctl_get();
 	struct pk_left left = {};
@@ -170,13 +189,9 @@ __noinline int pk_bucket_take(__u32 bucket, __u32 now, __u32 turn)
 		return -1;
 	bucket &= ctl->bucket_mask;
 	b = pk_bucket_get(ctl, bucket);
-	if (!b || !pk_lock(bucket))
+	if (!b || !pk_lock(b, bucket))
 		return -1;
-	way = (__u32)pk_room_free(bucket);
-	if (way >= PK_WAYS)
-		way = (__u32)pk_room_weak(bucket, turn);
-	if (way >= PK_WAYS)
-		way = (__u32)pk_room_idle(bucket, now);
+	way = pk_room(b, bucket, home, now);
 	if (way < PK_WAYS) {
 		struct pk_conn *c = &b->conn[way & 7];
 
@@ -186,24 +201,26 @@ __noinline int pk_bucket_take(__u32 bucket, __u32 now, __u32 turn)
 		}
 		c->state = PK_STATE_TAKEN;
 		c->seen = now;
-		b->flags |= 1U << way;
+		__sync_fetch_and_or(&b->flags, 1U << (way & 7));
 	}
 	pk_unlock(b);
-	if (evicted)
+	if (evicted && left.has_hint)
 		pk_conn_settle(&left);
+	else if (evicted)
+		pk_conn_account(left.service, left.backend, -1);
 	return way < PK_WAYS ? (int)(bucket * PK_WAYS + way) : -1;
 }
 
 /* A record for the packet's connection, in state TAKEN. Returns its number, or -1: no room. */
 static __always_inline int pk_take(const struct pk_ctl *ctl, const struct pk_pkt *p)
 {
-	__u32 first = (__u32)p->hash, turn = (__u32)(p->hash >> 40);
-	int index = pk_bucket_take(first, p->now, turn);
+	__u32 first = (__u32)p->hash, home = pk_home(p->hash);
+	int index = pk_bucket_take(first, p->now, home);
 	struct pk_bucket *b;
 
 	if (index >= 0)
 		return index;
-	index = pk_bucket_take(pk_second(first, pk_tag(p->hash)), p->now, turn);
+	index = pk_bucket_take(pk_second(first, pk_tag(p->hash)), p->now, home);
 	b = pk_bucket_get(ctl, first);
 	if (index >= 0 && b)
 		__sync_fetch_and_or(&b->flags, PK_BUCKET_SPILLED);
@@ -294,7 +311,7 @@ __noinline int pk_remove(__u32 index)
 	struct pk_left left = {};
 	struct pk_at at;
 
-	if (!ctl || !pk_at_index(ctl, index, &at) || !pk_lock(index / PK_WAYS))
+	if (!ctl || !pk_at_index(ctl, index, &at) || !pk_lock(at.bucket, index / PK_WAYS))
 		return 0;
 	if (at.conn->state == PK_STATE_FREE || at.conn->state == PK_STATE_TAKEN) {
 		pk_unlock(at.bucket);

@@ -81,15 +81,25 @@ enum pk_frag_kind {
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+/*
+ * Headers stand at any even byte, which no processor that BPF runs on minds. clang has to believe they are aligned, or it
+ * reads them byte by byte: ten instructions for an address. In user space nothing is promised.
+ */
+#ifdef __bpf__
+#define PK_HEADER
+#else
+#define PK_HEADER __attribute__((packed))
+#endif
+
 struct pk_eth {
 	__u8 dst[ETH_ALEN], src[ETH_ALEN];
 	__be16 proto;
-} __attribute__((packed));
+} PK_HEADER;
 
 struct pk_vlan {
 	__be16 tci;
 	__be16 proto;
-} __attribute__((packed));
+} PK_HEADER;
 
 struct pk_ip4 {
 	__u8 ver_ihl;
@@ -101,7 +111,7 @@ struct pk_ip4 {
 	__u8 proto;
 	__u16 check;
 	__be32 src, dst;
-} __attribute__((packed));
+} PK_HEADER;
 
 struct pk_ip6 {
 	__be32 flow;
@@ -109,7 +119,7 @@ struct pk_ip6 {
 	__u8 next;
 	__u8 hops;
 	__be32 src[4], dst[4];
-} __attribute__((packed));
+} PK_HEADER;
 
 struct pk_tcp {
 	__be16 sport, dport;
@@ -119,20 +129,25 @@ struct pk_tcp {
 	__be16 window;
 	__u16 check;
 	__be16 urgent;
-} __attribute__((packed));
+} PK_HEADER;
 
 struct pk_udp {
 	__be16 sport, dport;
 	__be16 len;
 	__u16 check;
-} __attribute__((packed));
+} PK_HEADER;
 
 struct pk_icmp {
 	__u8 type, code;
 	__u16 check;
 	__be16 id;
 	__be16 seq; /* of "fragmentation needed": the MTU; of "packet too big": its low half */
-} __attribute__((packed));
+} PK_HEADER;
+
+_Static_assert(sizeof(struct pk_eth) == 14 && sizeof(struct pk_vlan) == 4 && sizeof(struct pk_ip4) == 20 &&
+		       sizeof(struct pk_ip6) == 40 && sizeof(struct pk_tcp) == 20 && sizeof(struct pk_udp) == 8 &&
+		       sizeof(struct pk_icmp) == 8,
+	       "headers have no holes");
 
 #define IP_DF 0x4000
 #define IP_MF 0x2000

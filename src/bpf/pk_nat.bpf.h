@@ -43,7 +43,7 @@ __noinline int pk_hint_put(__u64 hash, __u32 own_port, __u32 any, __u32 index)
 	if (!ctl)
 		return 0;
 	b = pk_bucket_get(ctl, (__u32)hash);
-	if (!b || !pk_lock((__u32)hash))
+	if (!b || !pk_lock(b, (__u32)hash))
 		return 0;
 	group = (__u8)(hash >> 56 & 0xf8);
 	PK_UNROLL_NO

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The table of connections. A record is in the bucket of its hash, or, if that was full, in the second bucket of that
- * hash; the backend's direction finds it through a hint in the bucket of another hash. A hint may be stale: whether
+ * hash; if it can, in the way that the hash says too, and then it is found without a look at the bucket's first line:
+ * each line of a large table is a wait for memory, which is most of what a packet costs. The backend's direction finds it through a hint in the bucket of another hash. A hint may be stale: whether
  * it is right, the record tells. So there is one record for both directions, and nothing can come apart.
  *
  * Who may be evicted, in this order: whoever is marked in the bucket's flags (new ones that nobody has answered, and
@@ -84,6 +85,12 @@ static __always_inline __u16 pk_tag(__u64 hash)
 	return tag ? tag : 1;
 }
 
+/* The way that a record is in if it can. */
+static __always_inline __u32 pk_home(__u64 hash)
+{
+	return (__u32)(hash >> 45) & (PK_WAYS - 1);
+}
+
 static __always_inline __u32 pk_second(__u32 bucket, __u16 tag)
 {
 	return bucket ^ (tag * 0x5bd1e995U | 1);
@@ -95,8 +102,8 @@ static __always_inline struct pk_bucket *pk_bucket_get(const struct pk_ctl *ctl,
 	return bpf_map_lookup_elem(&pk_table, &bucket);
 }
 
-/* Whether the lock was got. The verifier is to see the loop once: hence a function by number. */
-__noinline int pk_lock(__u32 bucket)
+/* Whether the lock was got in the end. The verifier is to see the loop once: hence a function by number. */
+__noinline int pk_lock_wait(__u32 bucket)
 {
 	const struct pk_ctl *ctl = pk_ctl_get();
 	struct pk_bucket *b = ctl ? pk_bucket_get(ctl, bucket) : NULL;
@@ -108,6 +115,12 @@ __noinline int pk_lock(__u32 bucket)
 		if (!__sync_val_compare_and_swap(&b->lock, 0, 1))
 			return 1;
 	return 0;
+}
+
+/* Whether the lock was got. */
+static __always_inline bool pk_lock(struct pk_bucket *b, __u32 bucket)
+{
+	return !__sync_val_compare_and_swap(&b->lock, 0, 1) || pk_lock_wait(bucket);
 }
 
 static __always_inline void pk_unlock(struct pk_bucket *b)
@@ -123,6 +136,14 @@ static __always_inline bool pk_conn_is(const struct pk_conn *c, const struct pk_
 {
 	return *(const __u32 *)&c->cport == *(const __u32 *)&p->sport && pk_addr_eq(&c->client, &p->src) &&
 	       pk_addr_eq(&c->vip, &p->dst) && c->proto == p->proto;
+}
+
+/* Whether a record is somebody's: it may be read as soon as this is so, and its key fits. */
+static __always_inline bool pk_conn_lives(const struct pk_conn *c)
+{
+	__u8 state = *(const volatile __u8 *)&c->state;
+
+	return state != PK_STATE_FREE && state != PK_STATE_TAKEN;
 }
 
 /* A record and where it is. */
@@ -208,24 +229,34 @@ __noinline int pk_find_all(struct pk_key *k)
 	return -1;
 }
 
-/* The record of a packet from a client. Nearly always the first way whose tag fits is the right one. */
-/* key is room for a copy. */
+static __always_inline void pk_at_way(const struct pk_ctl *ctl, const struct pk_pkt *p, struct pk_bucket *b, __u32 way,
+				      struct pk_at *at)
+{
+	at->bucket = b;
+	at->way = way & (PK_WAYS - 1);
+	at->conn = &b->conn[at->way];
+	at->index = ((__u32)p->hash & ctl->bucket_mask) * PK_WAYS + at->way;
+}
+
+/*
+ * The record of a packet from a client: nearly always it is at home, or else in the first way whose tag fits. key is
+ * room for a copy.
+ */
 static __always_inline bool pk_find(const struct pk_ctl *ctl, struct pk_pkt *p, struct pk_at *at, struct pk_key *key)
 {
 	struct pk_bucket *b = pk_bucket_get(ctl, (__u32)p->hash);
 	__u64 lo, hi;
-	__u32 way;
 	int index;
 
 	if (!b)
 		return false;
+	pk_at_way(ctl, p, b, pk_home(p->hash), at);
+	/* In this order: a record that is taken gets its state before its key. */
+	if (pk_conn_is(at->conn, p) && pk_conn_lives(at->conn))
+		return true;
 	pk_tags_match(b, pk_tag(p->hash), &lo, &hi);
 	if (lo | hi) {
-		way = lo ? pk_lane16(lo) : pk_lane16(hi) + 4;
-		at->bucket = b;
-		at->way = way & 7;
-		at->conn = &b->conn[way & 7];
-		at->index = ((__u32)p->hash & ctl->bucket_mask) * PK_WAYS + at->way;
+		pk_at_way(ctl, p, b, lo ? pk_lane16(lo) : pk_lane16(hi) + 4, at);
 		if (pk_conn_is(at->conn, p))
 			return true;
 	} else if (!(b->flags & PK_BUCKET_SPILLED)) {

@@ -14,7 +14,7 @@ struct pk_gue {
 	__u8 ver_len; /* variant, control, length of what follows: all 0 */
 	__u8 proto;
 	__be16 flags;
-} __attribute__((packed));
+} PK_HEADER;
 
 #define PK_OUTER_TTL 64
 #define PK_GUE_LEN (sizeof(struct pk_udp) + sizeof(struct pk_gue))
