@@ -40,8 +40,10 @@ static int accel_ports(const struct accel_args *args, uint8_t *map, struct err *
 static int accel_run(const struct accel_args *args)
 {
 	_cleanup_free_ uint8_t *ports = calloc(AC_PORTS, 1);
+	const char *const cgroups[] = { args->cgroup };
 	struct accel_opts opts = {
-		.cgroup = args->cgroup,
+		.cgroups = cgroups,
+		.n_cgroups = args->cgroup ? 1 : 0,
 		.ports = ports,
 		.state_dir = daemon_state_dir(),
 		.trust = args->trust.v,

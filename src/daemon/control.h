@@ -21,7 +21,6 @@ struct control_host {
 	struct ev_loop *loop;
 	struct run *run;     /* `waggle run`; NULL: the accelerator alone */
 	struct accel *accel; /* NULL: it is off */
-	const char *cgroup;  /* as it was given; NULL: all */
 	/* Asks to leave. Called when the reply is on its way; returns at once. */
 	void (*unload)(void *data, bool now);
 	/* False: not leaving. */

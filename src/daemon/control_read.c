@@ -69,7 +69,7 @@ int control_status(struct control *c, json_t **ret)
 		.reason = probe ? probe->reason : "",
 		.pid = getpid(),
 		.uptime_s = (control_now_ms() - c->start_ms) / 1000,
-		.cgroup = c->host.cgroup ? c->host.cgroup : "/",
+		.cgroup = c->host.accel ? accel_cgroups(c->host.accel) : "/",
 	};
 	size_t left = 0, asleep = 0;
 	json_t *body;

@@ -87,7 +87,6 @@ int daemon_accel(const struct accel_opts *opts, struct err *err)
 	_cleanup_(control_closep) struct control *control = NULL;
 	struct daemon d = {};
 	struct control_host host = {
-		.cgroup = opts->cgroup,
 		.unload = daemon_unload,
 		.leaving = daemon_leaving,
 		.data = &d,

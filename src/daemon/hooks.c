@@ -67,15 +67,20 @@ static void hook_connect_close(struct run *run)
 	run->connect = connect_close(run->connect);
 }
 
-static void hook_connect_status(const struct run *run, json_t *ret)
+static void cgroups_status(const struct config_strings *cgroups, json_t *ret)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < run->config->connect_cgroups.n; i++)
-		(void)json_array_append_new(list, json_string(run->config->connect_cgroups.v[i]));
-	if (!run->config->connect_cgroups.n)
+	for (size_t i = 0; i < cgroups->n; i++)
+		(void)json_array_append_new(list, json_string(cgroups->v[i]));
+	if (!cgroups->n)
 		(void)json_array_append_new(list, json_string("/"));
 	(void)json_object_set_new(ret, "cgroups", list);
+}
+
+static void hook_connect_status(const struct run *run, json_t *ret)
+{
+	cgroups_status(&run->config->connect_cgroups, ret);
 }
 
 /* The accelerator. */
@@ -117,7 +122,8 @@ static int hook_accel_open(struct run *run, struct err *err)
 	_cleanup_free_ uint8_t *ports = calloc(AC_PORTS, 1);
 	_cleanup_(accel_closep) struct accel *a = NULL;
 	struct accel_opts opts = {
-		.cgroup = conf->cgroups.n ? conf->cgroups.v[0] : NULL,
+		.cgroups = (const char *const *)conf->cgroups.v,
+		.n_cgroups = conf->cgroups.n,
 		.ports = ports,
 		.state_dir = daemon_state_dir(),
 		.trust = (const char *const *)conf->trust.v,
@@ -128,9 +134,6 @@ static int hook_accel_open(struct run *run, struct err *err)
 
 	if (!ports)
 		return err_set(err, -ENOMEM, "out of memory");
-	if (conf->cgroups.n > 1)
-		return err_set(err, -EINVAL,
-			       "accelerate: cgroups: one is all that can be given: name one above all of them");
 	ports_mark(&conf->ports, ports, AC_PORT_ONLY);
 	ports_mark(&conf->exclude_ports, ports, AC_PORT_EXCLUDE);
 	r = accel_open(&opts, &a, err);
@@ -173,6 +176,11 @@ static void hook_accel_close(struct run *run)
 	run->accel = accel_close(run->accel);
 }
 
+static void hook_accel_status(const struct run *run, json_t *ret)
+{
+	cgroups_status(&run->config->accelerate.cgroups, ret);
+}
+
 static const struct run_hook hooks[] = {
 	/* Before the connect hook: it has to see what the program asked for. */
 	{ .name = "packet",
@@ -208,7 +216,8 @@ static const struct run_hook hooks[] = {
 	  .open = hook_accel_open,
 	  .configure = hook_accel_configure,
 	  .end = hook_accel_end,
-	  .close = hook_accel_close },
+	  .close = hook_accel_close,
+	  .status = hook_accel_status },
 };
 
 int hooks_open(struct run *run, struct err *err)

@@ -418,7 +418,6 @@ static int run_start(struct run *run, struct err *err)
 		return r;
 	hooks_applied(run);
 	host.accel = run->accel;
-	host.cgroup = run->accel && run->config->accelerate.cgroups.n ? run->config->accelerate.cgroups.v[0] : NULL;
 	r = control_serve(run->control, &host, err);
 	if (r < 0)
 		return r;

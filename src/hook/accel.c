@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "hook/accel_priv.h"
 #include "sys/bpf.h"
-#include "sys/cgroup.h"
 #include "sys/proc.h"
 
 /* What may wait at one reader before its writer falls back; TCP's own send buffer comes on top. */
@@ -143,6 +142,28 @@ static int accel_walk_listeners(struct accel *a, struct err *err)
 	return r < 0 ? accel_fail(err, r, "cannot walk the listeners") : 0;
 }
 
+static int accel_open_cgroups(struct accel *a, const struct accel_opts *opts, struct err *err)
+{
+	size_t room = 0;
+	FILE *f;
+	int r = cgroup_set_open(opts->cgroups, opts->n_cgroups, &a->cgroups, err);
+
+	if (r < 0)
+		return r;
+	a->links = calloc(a->cgroups.n, sizeof(*a->links));
+	f = open_memstream(&a->cgroups_text, &room);
+	if (!f || !a->links) {
+		if (f)
+			(void)fclose(f);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	if (!opts->n_cgroups)
+		(void)fputc('/', f);
+	for (size_t i = 0; i < opts->n_cgroups; i++)
+		(void)fprintf(f, "%s%s", i ? ", " : "", opts->cgroups[i] ? opts->cgroups[i] : "/");
+	return fclose(f) ? err_set(err, -ENOMEM, "out of memory") : 0;
+}
+
 int accel_open(const struct accel_opts *opts, struct accel **ret, struct err *err)
 {
 	_cleanup_(accel_closep) struct accel *a = new0(struct accel);
@@ -151,9 +172,8 @@ int accel_open(const struct accel_opts *opts, struct accel **ret, struct err *er
 
 	if (!a)
 		return err_set(err, -ENOMEM, "out of memory");
-	a->cgroup_fd = -1;
 	a->join_pause_ms = JOIN_PAUSE_MIN_MS;
-	r = cgroup_open(opts->cgroup, &a->cgroup_fd, err);
+	r = accel_open_cgroups(a, opts, err);
 	if (r < 0)
 		return r;
 	/* What a killed one left would hold its sockets against us. */
@@ -209,10 +229,28 @@ static int accel_attach_watchers(struct accel *a, struct err *err)
 		if (!a->watchers[i])
 			return accel_fail(err, -errno, "cannot attach to the calls that read sockets");
 	}
-	a->setsockopt = bpf_program__attach_cgroup(a->skel->progs.ac_setsockopt, a->cgroup_fd);
-	if (!a->setsockopt)
-		return accel_fail(err, -errno, "cannot attach to setsockopt(2) in the cgroup");
+	for (size_t i = 0; i < a->cgroups.n; i++) {
+		a->links[i].setsockopt = bpf_program__attach_cgroup(a->skel->progs.ac_setsockopt, a->cgroups.v[i].fd);
+		if (!a->links[i].setsockopt)
+			return accel_fail(err, -errno, "cannot attach to setsockopt(2) in the cgroup");
+	}
 	return 0;
+}
+
+static int accel_attach_sockops(struct accel *a, size_t i, struct err *err)
+{
+	int r;
+
+	a->links[i].sockops = bpf_program__attach_cgroup(a->skel->progs.ac_sockops, a->cgroups.v[i].fd);
+	if (a->links[i].sockops)
+		return 0;
+	r = -errno;
+	if (r == -EPERM)
+		return err_set(err, r,
+			       "another program holds the sock_ops hook of the cgroup '%s' or of one above, and shares it "
+			       "with nobody: detach it ('bpftool cgroup tree' shows it)",
+			       a->cgroups.v[i].path);
+	return accel_fail(err, r, "cannot attach to the cgroup");
 }
 
 int accel_attach(struct accel *a, struct err *err)
@@ -224,14 +262,10 @@ int accel_attach(struct accel *a, struct err *err)
 	r = accel_attach_watchers(a, err);
 	if (r < 0)
 		return r;
-	a->sockops = bpf_program__attach_cgroup(a->skel->progs.ac_sockops, a->cgroup_fd);
-	if (!a->sockops) {
-		r = -errno;
-		if (r == -EPERM)
-			return err_set(err, r,
-				       "another program holds the sock_ops hook of this cgroup or of one above "
-				       "and shares it with nobody: detach it ('bpftool cgroup tree' shows it)");
-		return accel_fail(err, r, "cannot attach to the cgroup");
+	for (size_t i = 0; i < a->cgroups.n; i++) {
+		r = accel_attach_sockops(a, i, err);
+		if (r < 0)
+			return r;
 	}
 	/* After the attach, so that no listener falls between the walk and the hook. */
 	r = accel_walk_listeners(a, err);
@@ -340,6 +374,11 @@ int accel_stats(struct accel *a, uint64_t ret[_AC_STAT_MAX])
 	return 0;
 }
 
+const char *accel_cgroups(const struct accel *a)
+{
+	return a->cgroups_text;
+}
+
 const struct accel_probe *accel_probed(const struct accel *a)
 {
 	return &a->probe;
@@ -355,10 +394,12 @@ struct accel *accel_close(struct accel *a)
 		__atomic_store_n(&a->ctl->on, 0, __ATOMIC_RELEASE);
 		(void)munmap(a->ctl, (size_t)sysconf(_SC_PAGESIZE));
 	}
-	(void)bpf_link__destroy(a->sockops);
+	for (size_t i = 0; a->links && i < a->cgroups.n; i++) {
+		(void)bpf_link__destroy(a->links[i].sockops);
+		(void)bpf_link__destroy(a->links[i].setsockopt);
+	}
 	for (int i = 0; i < ACCEL_WATCHERS; i++)
 		(void)bpf_link__destroy(a->watchers[i]);
-	(void)bpf_link__destroy(a->setsockopt);
 	(void)bpf_link__destroy(a->walk_listen);
 	(void)bpf_link__destroy(a->walk_exes);
 	(void)bpf_link__destroy(a->dump);
@@ -366,7 +407,9 @@ struct accel *accel_close(struct accel *a)
 	(void)bpf_link__destroy(a->move);
 	ring_buffer__free(a->ring);
 	accel_skel__destroy(a->skel);
-	closep(&a->cgroup_fd);
+	cgroup_set_done(&a->cgroups);
+	free(a->links);
+	free(a->cgroups_text);
 	accel_learn_free(a);
 	free(a->state_dir);
 	free(a);

@@ -22,10 +22,11 @@ struct accel;
 extern const struct hook hook_accel;
 
 struct accel_opts {
-	const char *cgroup;	  /* NULL: root of the cgroup v2 tree */
-	const uint8_t *ports;	  /* AC_PORTS entries of AC_PORT_*, or NULL */
-	const char *state_dir;	  /* where what was learned is kept; NULL: nowhere */
-	const char *const *trust; /* executables that need not be learned */
+	const char *const *cgroups; /* as cgroup_open() takes them; those below another of them need not be there */
+	size_t n_cgroups;	    /* 0: root of the cgroup v2 tree */
+	const uint8_t *ports;	    /* AC_PORTS entries of AC_PORT_*, or NULL */
+	const char *state_dir;	    /* where what was learned is kept; NULL: nowhere */
+	const char *const *trust;   /* executables that need not be learned */
 	size_t n_trust;
 	uint32_t max_sockets; /* 0: the default */
 };
@@ -54,6 +55,9 @@ int accel_probe(struct accel_probe *ret, struct err *err);
 
 /* Loads and fills; nothing is attached yet. */
 int accel_open(const struct accel_opts *opts, struct accel **ret, struct err *err);
+
+/* The cgroups, as they were given, for people; valid as long as a. */
+const char *accel_cgroups(const struct accel *a);
 
 /* From here on connections are seen, and joined as their programs earn it. */
 int accel_attach(struct accel *a, struct err *err);

@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 
 #include "hook/accel.h"
+#include "sys/cgroup.h"
 /* The skeleton wants the types of abi/accel.h before it. */
 #include "accel.skel.h"
 
@@ -16,14 +17,21 @@ struct accel_path {
 	char *path;
 };
 
+/* What is attached to a cgroup. */
+struct accel_links {
+	struct bpf_link *sockops, *setsockopt;
+};
+
 struct accel {
 	struct accel_probe probe;
 	struct accel_skel *skel;
-	struct bpf_link *sockops, *setsockopt, *walk_listen, *walk_exes, *dump, *where, *move;
+	struct bpf_link *walk_listen, *walk_exes, *dump, *where, *move;
 	struct bpf_link *watchers[ACCEL_WATCHERS];
 	struct ring_buffer *ring;
 	struct ac_ctl *ctl; /* mmap of ac_ctl */
-	int cgroup_fd;
+	struct cgroup_set cgroups;
+	struct accel_links *links; /* as many */
+	char *cgroups_text;
 	accel_event_fn on_event;
 	void *on_event_data;
 	char *state_dir;

@@ -108,7 +108,6 @@ static int sweep_open(const uint32_t *ids, uint32_t n, struct accel **ret)
 
 	if (!a)
 		return -ENOMEM;
-	a->cgroup_fd = -1;
 	a->skel = accel_skel__open();
 	if (!a->skel)
 		return -errno;

@@ -14,5 +14,22 @@ int cgroup_root(char **ret, struct err *err);
  */
 int cgroup_open(const char *dir, int *ret_fd, struct err *err);
 
+/* Cgroups that are to have programs, open. */
+struct cgroup_set {
+	struct cgroup_at {
+		int fd;
+		uint64_t id;
+		char *path; /* in the file system */
+	} * v;
+	size_t n;
+};
+
+/*
+ * Opens each as cgroup_open() does; n 0: the root of the v2 tree. One that is below another of them, or the same, is left
+ * out: programs of a cgroup see the sockets of those below, and two would do everything twice.
+ */
+int cgroup_set_open(const char *const *dirs, size_t n, struct cgroup_set *ret, struct err *err);
+void cgroup_set_done(struct cgroup_set *s);
+
 /* The path below the root of the cgroup with this id, "?" if it is gone. The caller frees it; NULL: no memory. */
 char *cgroup_path(uint64_t id);

@@ -264,6 +264,38 @@ accelerates() {
 	[ "$(who http://198.18.0.5/)" = "1 198.18.0.2" ]
 }
 
+# Clients in one cgroup and servers in another, neither of them all: pairs have an end in each. A third is not looked at.
+accelerates_cgroups() {
+	three_backends
+	SECTION="accelerate: { cgroups: [ \"$SCOPE\", \"$SCOPE/below\", \"$CG/out\" ],
+		trust: [ \"$TOOLS/httpd\", \"$(command -v wrk)\" ] }"
+	mkdir "$SCOPE/below" "$CG/third"
+	web 198.18.0.2:8080
+	run_start
+	api /v1/status | jq -e --arg a "$SCOPE" --arg b "$CG/out" '.cgroup == "\($a), \($a)/below, \($b)"
+		and (.hooks[] | select(.name == "accelerate") | .cgroups == [$a, "\($a)/below", $b])'
+	(
+		echo "$BASHPID" >"$CG/out/cgroup.procs"
+		load_start http://198.18.0.5/ 2 5
+		load_end
+		((ERRORS == 0))
+	)
+	api /v1/status | jq -e '.counters.joined >= 5' >/dev/null
+	seen=$(api /v1/status | jq .counters.local)
+	(
+		echo "$BASHPID" >"$CG/third/cgroup.procs"
+		[ "$(who http://198.18.0.5/)" = "1 198.18.0.2" ]
+	)
+	[ "$(api /v1/status | jq .counters.local)" = "$seen" ]
+	# Once each, though two of the cgroups hold it.
+	(
+		echo "$BASHPID" >"$SCOPE/below/cgroup.procs"
+		[ "$(who http://198.18.0.5/)" = "1 198.18.0.2" ]
+	)
+	[ "$(api /v1/status | jq .counters.local)" = $((seen + 1)) ]
+	run_stop
+}
+
 # Whether the connect hook serves, and for whom, changes with a reload too.
 hooks_come_and_go() {
 	three_backends
@@ -297,4 +329,5 @@ hooks_come_and_go() {
 @test "run: a second one is refused" { inside only_one; }
 @test "run: systemd is told" { inside tells_systemd; }
 @test "run: with the accelerator clients are joined to their backends" { inside accelerates; }
+@test "run: with the accelerator on several cgroups" { inside accelerates_cgroups; }
 @test "run: the connect hook follows its cgroups" { inside hooks_come_and_go; }

@@ -97,12 +97,42 @@ static void test_path(void **state)
 	assert_string_equal(gone, "?");
 }
 
+/* Those that others hold are left out, whatever the order; also one that is only named alike. */
+static void test_set(void **state)
+{
+	char alike[600], inner[600];
+	struct cgroup_set s;
+	struct err err = {};
+
+	unit_need_root();
+	(void)snprintf(alike, sizeof(alike), "%s-too", full);
+	(void)snprintf(inner, sizeof(inner), "%s/inner", full);
+	assert_int_equal(mkdir(alike, 0755), 0);
+	assert_int_equal(mkdir(inner, 0755), 0);
+	assert_int_equal(cgroup_set_open(NULL, 0, &s, NULL), 0);
+	assert_int_equal(s.n, 1);
+	assert_string_equal(s.v[0].path, root);
+	cgroup_set_done(&s);
+	assert_int_equal(cgroup_set_open((const char *const[]){ inner, full, below, alike, inner }, 5, &s, NULL), 0);
+	assert_int_equal(s.n, 2);
+	assert_string_equal(s.v[0].path, full);
+	assert_int_equal(s.v[0].id, id_of(full));
+	assert_string_equal(s.v[1].path, alike);
+	assert_true(s.v[0].fd >= 0 && s.v[1].fd >= 0);
+	cgroup_set_done(&s);
+	assert_int_equal(cgroup_set_open((const char *const[]){ full, "/no/such/group" }, 2, &s, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "'/no/such/group'"));
+	assert_int_equal(rmdir(inner), 0);
+	assert_int_equal(rmdir(alike), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_root),
 		cmocka_unit_test(test_open),
 		cmocka_unit_test(test_refuses),
+		cmocka_unit_test(test_set),
 		cmocka_unit_test(test_path),
 	};
 
