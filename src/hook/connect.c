@@ -11,7 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -41,100 +40,6 @@ static const char *const connect_progs[] = {
 #define CONNECT_STATE_NEXT "cn_state_next"
 
 static const char *const connect_maps[] = { "cn_sk", "cn_flows" };
-
-/* A cgroup that is to have the programs. */
-struct connect_group {
-	int fd;
-	uint64_t id;
-	char *path; /* for finding out which is below which */
-};
-
-struct connect_groups {
-	struct connect_group *v;
-	size_t n;
-};
-
-static void connect_groups_done(struct connect_groups *g)
-{
-	for (size_t i = 0; i < g->n; i++) {
-		closep(&g->v[i].fd);
-		free(g->v[i].path);
-	}
-	free(g->v);
-}
-
-static int connect_group_open(const char *dir, struct connect_group *ret, struct err *err)
-{
-	char link[64], path[4096];
-	struct stat st;
-	ssize_t n;
-	int r;
-
-	*ret = (struct connect_group){ .fd = -1 };
-	r = cgroup_open(dir, &ret->fd, err);
-	if (r < 0)
-		return r;
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", ret->fd);
-	n = readlink(link, path, sizeof(path) - 1);
-	/* The inode number of a cgroup is its id. */
-	if (n < 0 || fstat(ret->fd, &st) < 0)
-		return err_set(err, -errno, "cannot look at the cgroup '%s': %s", dir ? dir : "/", strerror(errno));
-	path[n] = '\0';
-	ret->id = st.st_ino;
-	ret->path = strdup(path);
-	return ret->path ? 0 : err_set(err, -ENOMEM, "out of memory");
-}
-
-static bool connect_is_below(const char *path, const char *above)
-{
-	size_t n = strlen(above);
-
-	return !strncmp(path, above, n) && (path[n] == '/' || path[n] == '\0');
-}
-
-/* Programs of a cgroup see the sockets of those below: two of them would pick twice for one connection. */
-static void connect_groups_drop_below(struct connect_groups *g)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < g->n; i++) {
-		bool below = false;
-
-		for (size_t k = 0; k < g->n && !below; k++)
-			below = k != i && connect_is_below(g->v[i].path, g->v[k].path) &&
-				(k < i || !streq(g->v[i].path, g->v[k].path));
-		/* Dropped ones stay behind the kept, to be closed with them. */
-		if (!below) {
-			struct connect_group swap = g->v[kept];
-
-			g->v[kept++] = g->v[i];
-			g->v[i] = swap;
-		}
-	}
-	for (size_t i = kept; i < g->n; i++) {
-		closep(&g->v[i].fd);
-		free(g->v[i].path);
-	}
-	g->n = kept;
-}
-
-static int connect_groups_open(const struct connect_opts *opts, struct connect_groups *ret, struct err *err)
-{
-	size_t n = opts->n_cgroups ? opts->n_cgroups : 1;
-	int r;
-
-	ret->v = calloc(n, sizeof(*ret->v));
-	if (!ret->v)
-		return err_set(err, -ENOMEM, "out of memory");
-	while (ret->n < n) {
-		r = connect_group_open(opts->n_cgroups ? opts->cgroups[ret->n] : NULL, &ret->v[ret->n], err);
-		ret->n++;
-		if (r < 0)
-			return r;
-	}
-	connect_groups_drop_below(ret);
-	return 0;
-}
 
 /* One attachment that was made or changed, to be undone if a later one fails. */
 struct connect_step {
@@ -209,7 +114,7 @@ static int connect_switch(int prog, struct connect_step *step, struct err *err)
 	return err_set(err, -errno, "cannot change the program of '%s': %s", step->pin, strerror(errno));
 }
 
-static int connect_attach_one(struct connect *c, const char *name, const struct connect_group *g,
+static int connect_attach_one(struct connect *c, const char *name, const struct cgroup_at *g,
 			      struct connect_steps *steps, struct err *err)
 {
 	const struct bpf_program *prog = bpf_object__find_program_by_name(c->skel->obj, name);
@@ -239,7 +144,7 @@ static bool connect_parse_pin(const char *file, const char *name, uint64_t *ret_
 	return !strncmp(file, name, n) && file[n] == '-' && !num_parse_u64(file + n + 1, 0, UINT64_MAX, ret_id);
 }
 
-static bool connect_groups_have(const struct connect_groups *g, uint64_t id)
+static bool connect_groups_have(const struct cgroup_set *g, uint64_t id)
 {
 	for (size_t i = 0; i < g->n; i++)
 		if (g->v[i].id == id)
@@ -260,7 +165,7 @@ static int connect_prune_link(const char *name, uint64_t id, struct err *err)
 }
 
 /* Removes the links of one program to cgroups that are not named. */
-static int connect_prune_one(const char *name, const struct connect_groups *keep, struct err *err)
+static int connect_prune_one(const char *name, const struct cgroup_set *keep, struct err *err)
 {
 	DIR *d = opendir(lb_pin_dir());
 	struct dirent *entry;
@@ -276,7 +181,7 @@ static int connect_prune_one(const char *name, const struct connect_groups *keep
 	return r;
 }
 
-static int connect_prune(const struct connect_groups *keep, struct err *err)
+static int connect_prune(const struct cgroup_set *keep, struct err *err)
 {
 	int r = 0;
 
@@ -287,11 +192,11 @@ static int connect_prune(const struct connect_groups *keep, struct err *err)
 
 int connect_set_cgroups(struct connect *c, const struct connect_opts *opts, struct err *err)
 {
-	_cleanup_(connect_groups_done) struct connect_groups groups = {};
+	_cleanup_(cgroup_set_done) struct cgroup_set groups = {};
 	_cleanup_(connect_steps_done) struct connect_steps steps = {};
 	int r;
 
-	r = connect_groups_open(opts, &groups, err);
+	r = cgroup_set_open(opts->cgroups, opts->n_cgroups, &groups, err);
 	if (r < 0)
 		return r;
 	steps.v = calloc(groups.n * ARRAY_SIZE(connect_progs), sizeof(*steps.v));
@@ -417,7 +322,7 @@ int connect_open(struct lb *lb, const struct connect_opts *opts, struct connect 
 int connect_detach(struct lb *lb, struct err *err)
 {
 	static const char *const own[] = { CONNECT_STATE, CONNECT_STATE_NEXT, "cn_sk", "cn_flows" };
-	struct connect_groups none = {};
+	struct cgroup_set none = {};
 	char pin[CONNECT_PATH_MAX];
 	int r;
 
