@@ -108,7 +108,6 @@ enum lb_backend_flag {
 	LB_BACKEND_V4 = 1 << 0,	      /* the address is IPv4 */
 	LB_BACKEND_DRAINING = 1 << 1, /* in no ring; its connections go on */
 	LB_BACKEND_DOWN = 1 << 2,     /* failed its health check: packets of its connections have nowhere to go */
-	LB_BACKEND_LOCAL = 1 << 3,    /* an address of this machine */
 	LB_BACKEND_GONE = 1 << 4,     /* no longer configured; set by lb_apply() until the id is given back */
 };
 
