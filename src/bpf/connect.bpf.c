@@ -13,12 +13,11 @@
  * What must stay true: an address that is no service costs one look-up and nothing else; each connection is counted
  * up once and down once; and a socket is never told of a backend, but by its packets.
  */
+#include "bpf/cn_mptcp.bpf.h"
 #include "bpf/cn_sock.bpf.h"
 
 #define CN_REFUSE 0 /* what a program of these returns: the call fails */
 #define CN_GO 1	    /* the call goes on */
-
-#define IPPROTO_MPTCP 262
 
 /* A UDP flow of a service that does not say for how long: ends after this long without a datagram. */
 #define CN_IDLE_NS 30000000000ULL
@@ -200,6 +199,8 @@ static __always_inline struct lb_backend *cn_connect(struct bpf_sock_addr *ctx, 
 		return NULL;
 	}
 	cn_remember(sk, plan, ask, b, id);
+	if (cn_is_subflow(ctx))
+		cn_subflow_remember(ctx, &ask->vip, b);
 	cn_note_pick(plan, ask, id);
 	return b;
 }
@@ -435,7 +436,7 @@ static __always_inline bool cn_peer(struct bpf_sock_addr *ctx, struct cn_ask *as
 	struct bpf_sock *sk = ctx->sk;
 	struct cn_sock *st = sk ? bpf_sk_storage_get(&cn_sk, sk, NULL, 0) : NULL;
 
-	return st && cn_is_peer(st, ask);
+	return st ? cn_is_peer(st, ask) : cn_subflow_peer(ctx, &ask->vip);
 }
 
 SEC("cgroup/getpeername4")

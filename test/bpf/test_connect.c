@@ -279,6 +279,8 @@ static void test_mptcp(void **state)
 	assert_int_equal(cn_connect(fd, &vip), 0);
 	assert_int_equal(cn_hear(fd), 0);
 	assert_int_equal(cn_counts(cn_backend(id, 0)).picks, 1);
+	/* The socket is not the one that connect() was asked about, which is its first subflow. */
+	cn_assert_peer(fd, &vip);
 	closep(&fd);
 	fd = -1;
 	cn_await_conns(cn_backend(id, 0), 0);
