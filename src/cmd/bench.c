@@ -114,7 +114,7 @@ static void put_ratio(struct table *t, const struct bench_row *row, size_t way)
 {
 	struct stats_interval interval;
 
-	if (!bench_ratio_interval(row, way, &interval)) {
+	if (!way || !bench_ratio_interval(row, way, &interval)) {
 		table_cell(t, "-");
 		table_cell(t, "-");
 		table_cell(t, "-");
