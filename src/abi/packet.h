@@ -11,7 +11,7 @@
 #include "abi/lb.h"
 
 /* Written into pk_ctl. Pinned maps of another version are not taken over. */
-#define PK_ABI_VERSION 1
+#define PK_ABI_VERSION 2
 
 #define PK_WAYS 8	    /* records of a bucket */
 #define PK_GATE_BITS 22	    /* 2^22 bits: 512 KiB */

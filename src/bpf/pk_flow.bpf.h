@@ -130,9 +130,18 @@ static __always_inline int pk_new(const struct pk_ctl *ctl, struct pk_pkt *p, st
 	return PK_GO;
 }
 
-/* The length is what the header says, or the rest of the frame is padding. */
+/*
+ * The length is what the header says, or the rest of the frame is padding; and what was taken for ports is within it,
+ * and no padding.
+ */
 static __always_inline bool pk_len_ok(struct pk_ctx *ctx, const struct pk_pkt *p)
 {
+	__u32 least = p->frag == PK_FRAG_LATER ? 0 :
+		      p->proto == IPPROTO_TCP  ? sizeof(struct pk_tcp) :
+						 sizeof(struct pk_udp);
+
+	if (p->len < p->l4 - p->l3 + least)
+		return false;
 	if (pk_data(ctx) + PK_OFF(p->l3) + p->len <= pk_end(ctx))
 		return true;
 	return p->l3 + p->len <= pk_frame_len(ctx);

@@ -90,6 +90,9 @@ static __always_inline int pk_quote_parse(struct pk_ctx *ctx, __u32 off, bool v6
 
 		if (!ip)
 			return PK_TRUNCATED;
+		/* They would be taken for connections of IPv4. */
+		if (pk_addr_is_v4((const struct lb_addr *)ip->src) || pk_addr_is_v4((const struct lb_addr *)ip->dst))
+			return PK_NOT_OURS;
 		__builtin_memcpy(&q->src, ip->src, sizeof(q->src));
 		__builtin_memcpy(&q->dst, ip->dst, sizeof(q->dst));
 		q->proto = ip->next;
@@ -361,6 +364,6 @@ static __always_inline int pk_icmp(struct pk_ctx *ctx, const struct pk_ctl *ctl,
 	if (p->frag != PK_FRAG_NONE)
 		return PK_NOT_OURS;
 	if (icmp->type == (p->v6 ? ICMP6_ECHO : ICMP4_ECHO) && !icmp->code)
-		return bpf_map_lookup_elem(&pk_addrs, &p->dst) ? pk_ping(ctx, p) : PK_NOT_OURS;
+		return pk_len_ok(ctx, p) && bpf_map_lookup_elem(&pk_addrs, &p->dst) ? pk_ping(ctx, p) : PK_NOT_OURS;
 	return pk_icmp_is_error(p, icmp->type) ? pk_icmp_error(ctx, ctl, p) : PK_NOT_OURS;
 }

@@ -33,7 +33,7 @@ static __always_inline int pk_parse_l4(struct pk_ctx *ctx, struct pk_pkt *p)
 		p->dport = udp->dport;
 		return PK_GO;
 	}
-	return p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6 ? PK_GO : PK_NOT_OURS;
+	return p->proto == (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) ? PK_GO : PK_NOT_OURS;
 }
 
 static __always_inline int pk_parse_v4(struct pk_ctx *ctx, struct pk_pkt *p)
@@ -74,15 +74,18 @@ __noinline int pk_parse_ext(struct pk_ctx *ctx, struct pk_pkt *p)
 	if (!p)
 		return PK_TRUNCATED;
 	PK_UNROLL_NO
-	for (int i = 0; i < PK_EXT_HEADERS; i++) {
+	for (int i = 0; i <= PK_EXT_HEADERS; i++) {
 		const __u8 *h;
 
+		/* Before anything is read there: offsets are masked, and farther on they begin anew. */
+		if (p->l4 > PK_HEAD)
+			return PK_TRUNCATED;
 		if (p->proto != IP6_HOP_BY_HOP && p->proto != IP6_ROUTING && p->proto != IP6_FRAGMENT &&
 		    p->proto != IP6_DEST_OPTS)
 			return pk_parse_l4(ctx, p);
-		h = pk_at(ctx, p->l4, 8);
-		if (!h || p->l4 > PK_HEAD)
-			return PK_TRUNCATED;
+		h = i < PK_EXT_HEADERS ? pk_at(ctx, p->l4, 8) : NULL;
+		if (!h)
+			return i < PK_EXT_HEADERS ? PK_TRUNCATED : PK_NOT_OURS;
 		if (p->proto == IP6_FRAGMENT) {
 			__u16 off = (__u16)(h[2] << 8 | h[3]);
 

@@ -40,7 +40,8 @@ static __always_inline __u64 pk_hash(const struct pk_ctl *ctl, const struct lb_a
 	} else {
 		h = pk_mix(h, (__u64)from->v6[3] << 32 | to->v6[3]);
 	}
-	return pk_mix(h, ((__u64)sport << 24 | (__u64)dport << 40 | proto) + ctl->seed[1]);
+	/* Ports low in the word: a product's bits depend on those below them, and the bucket is from the middle. */
+	return pk_mix(h, ((__u64)sport << 16 | dport | (__u64)proto << 32) + ctl->seed[1]);
 }
 
 /*

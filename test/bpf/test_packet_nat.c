@@ -289,6 +289,8 @@ static void ip_options_and_extensions(void)
 	sent(&in, &out, PK_FORWARDED);
 	assert_int_equal(fx_conns(), 1);
 	in.exts = out.exts = 6;
+	sent(&in, &out, PK_FORWARDED);
+	in.exts = 7;
 	if (fx.family == 6)
 		kept(&in, PK_NOT_OURS);
 }
