@@ -253,7 +253,7 @@ struct ac_event {
 	__u8 is_server;
 	__u8 exe_state;
 	__u8 pad[2];
-	char comm[AC_COMM_LEN]; /* AC_EVENT_LEARNED */
+	char comm[AC_COMM_LEN]; /* name of the program, if it is known */
 };
 
 /* A record that the iterator ac_dump writes for each entry of ac_sk. */

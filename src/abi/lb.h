@@ -174,6 +174,18 @@ enum lb_stat {
 		_LB_STAT_MAX,
 };
 
+/*
+ * How long connections of services took to be established, at the client: value of cn_took, per CPU. Bucket i counts
+ * those of less than 2^i us, and not less than half of that; the last one all that took longer.
+ */
+#define LB_TOOK_BUCKETS 28 /* the last one begins at 67 s, and SYNs are given up after about that */
+
+struct lb_took {
+	__u64 buckets[LB_TOOK_BUCKETS];
+	__u64 sum_us;
+	__u64 pad;
+};
+
 /* The one value of lb_ctl, mapped into the daemon. */
 struct lb_ctl {
 	__u32 abi;   /* LB_ABI_VERSION */

@@ -41,13 +41,19 @@ static __always_inline void ac_event_sock(const struct ac_sock *st, enum ac_even
 					  bool always)
 {
 	struct ac_ctl *ctl = ac_ctl_get();
+	struct ac_exe_key key;
 	struct ac_event *e;
+	struct ac_exe *exe;
 
 	if (!ctl || !(ctl->trace || always))
 		return;
 	e = ac_event_new(type);
 	if (!e)
 		return;
+	key = st->exe;
+	exe = bpf_map_lookup_elem(&ac_exes, &key);
+	if (exe)
+		__builtin_memcpy(e->comm, exe->comm, sizeof(e->comm));
 	e->why = why;
 	e->cookie = st->cookie;
 	e->peer_cookie = st->peer_cookie;

@@ -22,7 +22,7 @@ struct cn_sock {
 	__u32 backend; /* LB_NONE: connected to none */
 	__u32 counted;
 	__u32 sends; /* has sent to services without connect(): look into cn_flows */
-	__u32 pad;
+	__u32 since; /* us, CLOCK_MONOTONIC, when connect() was called; 0: UDP, or established already */
 };
 
 struct {
@@ -77,3 +77,11 @@ struct {
 	__type(key, struct cn_flow_key);
 	__type(value, struct cn_flow);
 } cn_flows SEC(".maps");
+
+/* How long connects took. Pinned, so that the counts go on; written by cn_state, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_took);
+} cn_took SEC(".maps");

@@ -132,6 +132,60 @@ static __always_inline void cn_judge(struct cn_sock *st, struct sock *sk)
 		cn_failed(st, sk, LB_EVENT_TIMED_OUT);
 }
 
+/* How many bits a number has: 0 for 0, 5 for 16. */
+static __always_inline __u32 cn_bits(__u32 v)
+{
+	__u32 n = 0;
+
+	if (v >= 1 << 16) {
+		n += 16;
+		v >>= 16;
+	}
+	if (v >= 1 << 8) {
+		n += 8;
+		v >>= 8;
+	}
+	if (v >= 1 << 4) {
+		n += 4;
+		v >>= 4;
+	}
+	if (v >= 1 << 2) {
+		n += 2;
+		v >>= 2;
+	}
+	if (v >= 1 << 1) {
+		n += 1;
+		v >>= 1;
+	}
+	return n + v;
+}
+
+static __always_inline __u32 cn_now_us(void)
+{
+	return (__u32)(bpf_ktime_get_ns() / 1000);
+}
+
+/* The handshake is done: how long it took, with all that was sent again. Under the socket's lock. */
+static __always_inline void cn_established(struct sock *sk)
+{
+	struct cn_sock *st = bpf_sk_storage_get(&cn_sk, sk, NULL, 0);
+	__u32 zero = 0, us, i;
+	struct lb_took *took;
+
+	if (!st || st->backend == LB_NONE || !st->since)
+		return;
+	us = cn_now_us() - st->since;
+	st->since = 0;
+	took = bpf_map_lookup_elem(&cn_took, &zero);
+	if (!took)
+		return;
+	i = cn_bits(us);
+	if (i >= LB_TOOK_BUCKETS)
+		i = LB_TOOK_BUCKETS - 1;
+	took->buckets[i]++;
+	took->sum_us += us;
+}
+
 /* TCP's end, whatever it was: refused, reset, closed, dissolved. Under the socket's lock. */
 static __always_inline void cn_end(struct sock *sk, int was)
 {

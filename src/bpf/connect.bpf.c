@@ -7,7 +7,7 @@
  *   cn_sendmsg4,6    datagrams that bring their address along
  *   cn_recvmsg4,6    answers to those seem to come from the service
  *   cn_peer4,6       getpeername(2) says the service
- *   cn_state         sees connections fail and end
+ *   cn_state         sees connections made, fail and end
  *   cn_release       sees sockets closed, by whomever and however
  *
  * What must stay true: an address that is no service costs one look-up and nothing else; each connection is counted
@@ -162,6 +162,8 @@ static __always_inline void cn_remember(struct bpf_sock *sk, const struct lb_pla
 	st->port = b->port;
 	st->service = plan->service;
 	st->backend = id;
+	/* | 1: 0 has a meaning. */
+	st->since = ask->vip.proto == IPPROTO_TCP ? cn_now_us() | 1 : 0;
 	__sync_fetch_and_add(&load->conns, 1);
 	st->counted = 1;
 }
@@ -476,7 +478,7 @@ int cn_release(struct bpf_sock *ctx)
 }
 
 /*
- * Sees connections fail and end, on the whole machine: one look at each change of state. A sock_ops program would be
+ * Sees connections made, fail and end, on the whole machine: one look at each change of state. A sock_ops program would be
  * called several times for each connection, those of no service too, which costs more than all the others together.
  */
 SEC("tp_btf/inet_sock_set_state")
@@ -486,5 +488,7 @@ int cn_state(__u64 *ctx)
 
 	if ((int)ctx[2] == BPF_TCP_CLOSE && sk)
 		cn_end(sk, (int)ctx[1]);
+	else if ((int)ctx[1] == BPF_TCP_SYN_SENT && (int)ctx[2] == BPF_TCP_ESTABLISHED && sk)
+		cn_established(sk);
 	return 0;
 }

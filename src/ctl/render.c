@@ -152,7 +152,7 @@ static int render_learned(const char *when, json_t *event, FILE *out)
 
 static int render_socket(const char *when, const char *word, json_t *event, FILE *out)
 {
-	const char *role, *local, *remote, *reason, *text;
+	const char *role, *local, *remote, *reason, *text, *program = text_or_null(event, "program");
 	char joined_text[TABLE_BYTES_MAX], tcp_text[TABLE_BYTES_MAX];
 	json_int_t joined, tcp;
 	bool established = streq(word, "established");
@@ -161,6 +161,8 @@ static int render_socket(const char *when, const char *word, json_t *event, FILE
 			"reason", &reason, "text", &text, "joined_bytes", &joined, "tcp_bytes", &tcp))
 		return -EPROTO;
 	(void)fprintf(out, "%s  %-11s  %s %s -> %s", when, word, role, local, remote);
+	if (program)
+		(void)fprintf(out, "  of %s", program);
 	if (streq(word, "closed") || streq(word, "left")) {
 		table_bytes((uint64_t)joined, joined_text);
 		table_bytes((uint64_t)tcp, tcp_text);

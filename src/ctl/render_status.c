@@ -68,6 +68,23 @@ static int render_head(json_t *root, FILE *out)
 	return 0;
 }
 
+/* What goes on: of all services together, over the last seconds. */
+static void render_rates(json_t *rates, FILE *out)
+{
+	char in[TABLE_BYTES_MAX], to[TABLE_BYTES_MAX];
+	double picks, failures, in_bytes, out_bytes, joined;
+
+	if (json_unpack(rates, "{s:F, s:F, s:F, s:F, s:F}", "picks_per_second", &picks, "failures_per_second",
+			&failures, "in_bytes_per_second", &in_bytes, "out_bytes_per_second", &out_bytes,
+			"joined_per_second", &joined))
+		return;
+	table_bytes((uint64_t)in_bytes, in);
+	table_bytes((uint64_t)out_bytes, to);
+	(void)fprintf(out,
+		      "a second: %.1f picks, %.1f failed; %s bytes from clients, %s to clients; %.1f sockets joined\n",
+		      picks, failures, in, to, joined);
+}
+
 static void render_hooks(json_t *hooks, FILE *out)
 {
 	json_t *hook;
@@ -84,10 +101,11 @@ static void render_hooks(json_t *hooks, FILE *out)
 }
 
 static const struct table_col cols[] = {
-	{ "SERVICE", false }, { "LISTEN", false }, { "SCHEDULER", false }, { "STATE", false },
-	{ "BACKEND", false }, { "STATE", false },  { "WEIGHT", true },	   { "CONNS", true },
+	{ "SERVICE", false }, { "LISTEN", false }, { "SCHEDULER", false }, { "STATE", false }, { "PICKS/S", true },
+	{ "BACKEND", false }, { "STATE", false },  { "WEIGHT", true },	   { "CONNS", true },  { "PICKS/S", true },
 	{ "PICKS", true },    { "FAILED", true },  { "CHECK", false },
 };
+#define SERVICE_COLS 5 /* of these */
 
 static void render_check(struct table *t, json_t *check)
 {
@@ -108,11 +126,11 @@ static int render_backend(struct table *t, json_t *b)
 {
 	const char *address, *state, *name = json_string_value(json_object_get(b, "name"));
 	json_int_t weight, connections, picks, failures;
-	double effective;
+	double effective, rate;
 
-	if (json_unpack(b, "{s:s, s:s, s:I, s:F, s:I, s:I, s:I}", "address", &address, "state", &state, "weight",
+	if (json_unpack(b, "{s:s, s:s, s:I, s:F, s:I, s:I, s:I, s:F}", "address", &address, "state", &state, "weight",
 			&weight, "effective_weight", &effective, "connections", &connections, "picks", &picks,
-			"failures", &failures))
+			"failures", &failures, "picks_per_second", &rate))
 		return -EPROTO;
 	table_cell(t, "%s%s%s%s", address, name ? " (" : "", name ? name : "", name ? ")" : "");
 	table_cell(t, "%s", state);
@@ -121,44 +139,48 @@ static int render_backend(struct table *t, json_t *b)
 	else
 		table_cell(t, "%lld", (long long)weight);
 	table_cell(t, "%lld", (long long)connections);
+	table_cell(t, "%.1f", rate);
 	table_cell(t, "%lld", (long long)picks);
 	table_cell(t, "%lld", (long long)failures);
 	render_check(t, json_object_get(b, "check"));
 	return 0;
 }
 
-static void service_cells(struct table *t, const char *a, const char *b, const char *c, const char *d)
+/* The cells of a service, or none where they have been shown. */
+static int service_cells(struct table *t, json_t *service, bool show)
 {
-	table_cell(t, "%s", a);
-	table_cell(t, "%s", b);
-	table_cell(t, "%s", c);
-	table_cell(t, "%s", d);
+	const char *name, *listen, *protocol, *scheduler, *state;
+	double rate;
+
+	if (json_unpack(service, "{s:s, s:s, s:s, s:s, s:s, s:F}", "name", &name, "listen", &listen, "protocol",
+			&protocol, "scheduler", &scheduler, "state", &state, "picks_per_second", &rate))
+		return -EPROTO;
+	for (size_t i = 0; !show && i < SERVICE_COLS; i++)
+		table_cell(t, "%s", "");
+	if (!show)
+		return 0;
+	table_cell(t, "%s", name);
+	table_cell(t, "%s %s", protocol, listen);
+	table_cell(t, "%s", scheduler);
+	table_cell(t, "%s", state);
+	table_cell(t, "%.1f", rate);
+	return 0;
 }
 
 static int render_service(struct table *t, json_t *service)
 {
-	const char *name, *listen, *protocol, *scheduler, *state;
-	json_t *backends, *b;
-	char where[300];
+	json_t *backends = json_object_get(service, "backends"), *b;
 	size_t i;
 
-	if (json_unpack(service, "{s:s, s:s, s:s, s:s, s:s, s:o}", "name", &name, "listen", &listen, "protocol",
-			&protocol, "scheduler", &scheduler, "state", &state, "backends", &backends))
-		return -EPROTO;
-	(void)snprintf(where, sizeof(where), "%s %s", protocol, listen);
-	json_array_foreach(backends, i, b) {
-		if (i)
-			service_cells(t, "", "", "", "");
-		else
-			service_cells(t, name, where, scheduler, state);
-		if (render_backend(t, b) < 0)
+	json_array_foreach(backends, i, b)
+		if (service_cells(t, service, !i) < 0 || render_backend(t, b) < 0)
 			return -EPROTO;
-	}
 	if (json_array_size(backends))
 		return 0;
-	service_cells(t, name, where, scheduler, state);
-	for (size_t j = 4; j < ARRAY_SIZE(cols); j++)
-		table_cell(t, "%s", j == 4 ? "(none)" : "");
+	if (!json_is_array(backends) || service_cells(t, service, true) < 0)
+		return -EPROTO;
+	for (size_t j = SERVICE_COLS; j < ARRAY_SIZE(cols); j++)
+		table_cell(t, "%s", j == SERVICE_COLS ? "(none)" : "");
 	return 0;
 }
 
@@ -191,6 +213,7 @@ int ctl_render_status(json_t *root, FILE *out, struct err *err)
 	if (!json_is_array(services))
 		return 0;
 	render_hooks(json_object_get(root, "hooks"), out);
+	render_rates(json_object_get(json_object_get(root, "balancing"), "rates"), out);
 	table_init(&t, cols, ARRAY_SIZE(cols));
 	json_array_foreach(services, i, service)
 		if (render_service(&t, service) < 0)

@@ -12,6 +12,7 @@
 #include "daemon/control_priv.h"
 #include "daemon/run.h"
 #include "model/wire.h"
+#include "model/wire_filter.h"
 #include "model/wire_queue.h"
 
 #define LOST_EVERY_S 1.
@@ -21,6 +22,7 @@ struct stream {
 	struct control *c;
 	struct MHD_Connection *conn;
 	struct wire_queue queue;
+	struct wire_filter filter;
 	ev_io gone; /* active while suspended */
 	bool suspended, ended;
 };
@@ -96,6 +98,7 @@ static void on_free(void *cls)
 	}
 	ev_io_stop(c->host.loop, &s->gone);
 	wire_queue_done(&s->queue);
+	wire_filter_done(&s->filter);
 	free(s);
 	if (!c->n_streams) {
 		streams_trace(c, false);
@@ -105,12 +108,13 @@ static void on_free(void *cls)
 
 static uint64_t events_lost(struct control *c)
 {
-	uint64_t stats[_AC_STAT_MAX] = {}, lb[_LB_STAT_MAX] = {};
+	uint64_t stats[_AC_STAT_MAX] = {}, lb[_LB_STAT_MAX] = {}, rd[_RD_STAT_MAX] = {};
+	const struct run *run = c->host.run;
 
-	if ((c->host.accel && accel_stats(c->host.accel, stats) < 0) ||
-	    (c->host.run && lb_stats(c->host.run->lb, lb) < 0))
+	if ((c->host.accel && accel_stats(c->host.accel, stats) < 0) || (run && lb_stats(run->lb, lb) < 0) ||
+	    (run && run->redirect && redirect_stats(run->redirect, rd) < 0))
 		return c->lost_seen;
-	return stats[AC_STAT_EVENT_LOST] + lb[LB_STAT_EVENT_LOST];
+	return stats[AC_STAT_EVENT_LOST] + lb[LB_STAT_EVENT_LOST] + rd[RD_STAT_EVENT_LOST];
 }
 
 /* What the kernel could not put into its ring is lost for every listener. */
@@ -145,9 +149,25 @@ static void stream_start(struct control *c, struct stream *s, int fd)
 	streams_trace(c, true);
 }
 
+struct filter_args {
+	struct wire_filter *filter;
+	struct err err;
+	int r;
+};
+
+static enum MHD_Result on_argument(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	struct filter_args *args = cls;
+
+	(void)kind;
+	args->r = wire_filter_add(args->filter, key, value ? value : "", &args->err);
+	return args->r < 0 ? MHD_NO : MHD_YES;
+}
+
 enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *conn, struct request *req)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct filter_args args = {};
 	struct MHD_Response *response;
 	struct stream *s;
 	enum MHD_Result r;
@@ -159,9 +179,17 @@ enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *con
 	s = info ? new0(struct stream) : NULL;
 	if (!s)
 		return MHD_NO;
+	args.filter = &s->filter;
+	(void)MHD_get_connection_values(conn, MHD_GET_ARGUMENT_KIND, on_argument, &args);
+	if (args.r < 0) {
+		wire_filter_done(&s->filter);
+		free(s);
+		return control_error(conn, MHD_HTTP_BAD_REQUEST, "%s", args.err.text);
+	}
 	s->conn = conn;
 	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CONTROL_BLOCK_BYTES, on_read, s, on_free);
 	if (!response) {
+		wire_filter_done(&s->filter);
 		free(s);
 		return MHD_NO;
 	}
@@ -184,23 +212,37 @@ static int64_t realtime_offset(void)
 	return ((int64_t)real.tv_sec - mono.tv_sec) * 1000000000 + (real.tv_nsec - mono.tv_nsec);
 }
 
+/* 0: it has no room. */
+static size_t event_line(const json_t *event, char *line, size_t max)
+{
+	size_t n = json_dumpb(event, line, max - 1, CONTROL_JSON);
+
+	if (!n || n >= max)
+		return 0;
+	line[n++] = '\n';
+	return n;
+}
+
 void control_event_json(struct control *c, json_t *event)
 {
 	char line[2048];
 	size_t n = 0;
+	bool made = false;
 
-	if (c->streams && event)
-		n = json_dumpb(event, line, sizeof(line) - 1, JSON_COMPACT);
-	json_decref(event);
-	if (n && n < sizeof(line))
-		line[n++] = '\n';
 	for (struct stream *s = c->streams; s; s = s->next) {
-		if (n && n <= sizeof(line))
+		if (event && !wire_filter_wants(&s->filter, event))
+			continue;
+		/* Not for nobody. */
+		if (!made)
+			n = event ? event_line(event, line, sizeof(line)) : 0;
+		made = true;
+		if (n)
 			wire_queue_add(&s->queue, line, n);
 		else
 			wire_queue_add_lost(&s->queue, 1);
 		stream_wake(s);
 	}
+	json_decref(event);
 }
 
 void control_event(struct control *c, const struct ac_event *event)

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "daemon/control.h"
-#include "daemon/metrics.h"
+#include "daemon/metrics_priv.h"
 #include "daemon/run.h"
 #include "daemon/services_json.h"
 
@@ -170,19 +170,19 @@ static int gather(const struct run *run, struct gathered *g)
 	return 0;
 }
 
-static void family(FILE *f, const char *name, const char *type, const char *help)
+void metrics_family(FILE *f, const char *name, const char *type, const char *help)
 {
 	(void)fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-static void single(FILE *f, const char *name, const char *type, const char *help, double v)
+void metrics_single(FILE *f, const char *name, const char *type, const char *help, double v)
 {
-	family(f, name, type, help);
+	metrics_family(f, name, type, help);
 	(void)fprintf(f, "%s %.15g\n", name, v);
 }
 
 /* The value of a label. */
-static void quoted(FILE *f, const char *text)
+void metrics_quoted(FILE *f, const char *text)
 {
 	(void)fputc('"', f);
 	for (; text && *text; text++) {
@@ -201,10 +201,10 @@ static void sample_line(FILE *f, const char *name, const struct sample *s, const
 	if (isnan(v))
 		return;
 	(void)fprintf(f, "%s{service=", name);
-	quoted(f, json_string_value(s->service));
+	metrics_quoted(f, json_string_value(s->service));
 	if (s->backend) {
 		(void)fputs(",backend=", f);
-		quoted(f, json_string_value(s->backend));
+		metrics_quoted(f, json_string_value(s->backend));
 	}
 	(void)fprintf(f, "%s} %.15g\n", label, v);
 }
@@ -219,7 +219,7 @@ static void rows_text(FILE *f, const struct sample *samples, size_t n, bool is_s
 		if (!name || (is_sum && !all && !rows[r].sum_always))
 			continue;
 		if (!streq(name, before))
-			family(f, name, rows[r].type, is_sum ? rows[r].service_help : rows[r].help);
+			metrics_family(f, name, rows[r].type, is_sum ? rows[r].service_help : rows[r].help);
 		before = name;
 		for (size_t i = 0; i < n; i++)
 			sample_line(f, name, &samples[i], rows[r].label, samples[i].v[r]);
@@ -230,13 +230,13 @@ static void services_text(FILE *f, const struct gathered *g)
 {
 	bool too_many = g->n_services > METRICS_SERIES_MAX;
 
-	family(f, "waggle_services", "gauge", "Services by state.");
+	metrics_family(f, "waggle_services", "gauge", "Services by state.");
 	for (size_t s = 0; s < _SERVICE_STATE_MAX; s++)
 		(void)fprintf(f, "waggle_services{state=\"%s\"} %zu\n", service_state_words[s], g->states[s]);
-	single(f, "waggle_metrics_omitted_services", "gauge", "Services that are too many to be told one by one.",
-	       too_many ? (double)g->n_services : 0.);
-	single(f, "waggle_metrics_omitted_backends", "gauge", "Backends that are too many to be told one by one.",
-	       g->backends ? 0. : (double)g->all_backends);
+	metrics_single(f, "waggle_metrics_omitted_services", "gauge",
+		       "Services that are too many to be told one by one.", too_many ? (double)g->n_services : 0.);
+	metrics_single(f, "waggle_metrics_omitted_backends", "gauge",
+		       "Backends that are too many to be told one by one.", g->backends ? 0. : (double)g->all_backends);
 	if (!g->backends)
 		(void)fprintf(f, "# More than %d backends: there are sums by service, and no waggle_backend_ series.\n",
 			      METRICS_SERIES_MAX);
@@ -244,7 +244,7 @@ static void services_text(FILE *f, const struct gathered *g)
 		(void)fprintf(f, "# More than %d services: there are no series by service.\n", METRICS_SERIES_MAX);
 		return;
 	}
-	family(f, "waggle_service_up", "gauge", "Whether the service gives connections to anybody.");
+	metrics_family(f, "waggle_service_up", "gauge", "Whether the service gives connections to anybody.");
 	for (size_t i = 0; i < g->n_services; i++)
 		sample_line(f, "waggle_service_up", &g->services[i], "", g->up[i]);
 	rows_text(f, g->services, g->n_services, true, !g->backends);
@@ -270,21 +270,26 @@ static const struct counter lb_counters[] = {
 #undef X
 };
 
-/* "PREFIX_WORD_total", as far as the status has the counter. */
+void metrics_counter(FILE *f, const char *prefix, const char *word, const char *help, uint64_t v)
+{
+	char name[128];
+
+	(void)snprintf(name, sizeof(name), "%s_%s_total", prefix, word);
+	for (char *p = name; *p; p++)
+		if (*p == '-')
+			*p = '_';
+	metrics_family(f, name, "counter", help);
+	(void)fprintf(f, "%s %llu\n", name, (unsigned long long)v);
+}
+
+/* As far as the status has the counter. */
 static void counters_text(FILE *f, const char *prefix, const struct counter *list, size_t n, const json_t *counters)
 {
 	for (size_t i = 0; i < n; i++) {
 		const json_t *v = json_object_get(counters, list[i].word);
-		char name[128];
 
-		if (!json_is_integer(v))
-			continue;
-		(void)snprintf(name, sizeof(name), "%s_%s_total", prefix, list[i].word);
-		for (char *p = name; *p; p++)
-			if (*p == '-')
-				*p = '_';
-		family(f, name, "counter", list[i].text);
-		(void)fprintf(f, "%s %lld\n", name, (long long)json_integer_value(v));
+		if (json_is_integer(v))
+			metrics_counter(f, prefix, list[i].word, list[i].text, (uint64_t)json_integer_value(v));
 	}
 }
 
@@ -307,11 +312,13 @@ static void accel_text(FILE *f, const json_t *status)
 	const json_t *sockets = json_object_get(status, "sockets");
 	const json_t *why = json_object_get(sockets, "reasons");
 
-	family(f, "waggle_accel_sockets", "gauge", "Sockets whose peer is on this machine: joined, or on plain TCP.");
+	metrics_family(f, "waggle_accel_sockets", "gauge",
+		       "Sockets whose peer is on this machine: joined, or on plain TCP.");
 	(void)fprintf(f,
 		      "waggle_accel_sockets{state=\"joined\"} %.15g\nwaggle_accel_sockets{state=\"watched\"} %.15g\n",
 		      number_of(json_object_get(sockets, "joined")), number_of(json_object_get(sockets, "watched")));
-	family(f, "waggle_accel_not_joined_sockets", "gauge", "Those on plain TCP, by why they are not joined.");
+	metrics_family(f, "waggle_accel_not_joined_sockets", "gauge",
+		       "Those on plain TCP, by why they are not joined.");
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
 		(void)fprintf(f, "waggle_accel_not_joined_sockets{reason=\"%s\"} %lld\n", reasons[i],
 			      (long long)json_integer_value(json_object_get(why, reasons[i])));
@@ -323,7 +330,7 @@ static void hooks_text(FILE *f, const json_t *hooks)
 	json_t *hook;
 	size_t i;
 
-	family(f, "waggle_hook_on", "gauge", "Whether the hook is attached.");
+	metrics_family(f, "waggle_hook_on", "gauge", "Whether the hook is attached.");
 	json_array_foreach(hooks, i, hook)
 		(void)fprintf(f, "waggle_hook_on{hook=\"%s\"} %d\n", json_string_value(json_object_get(hook, "name")),
 			      json_is_true(json_object_get(hook, "on")));
@@ -340,34 +347,36 @@ static double unix_seconds(uint64_t mono_ms)
 
 static void config_text(FILE *f, const struct run *run, const json_t *config)
 {
-	family(f, "waggle_config_reloads_total", "counter", "Reloads of the configuration by their result.");
+	metrics_family(f, "waggle_config_reloads_total", "counter", "Reloads of the configuration by their result.");
 	(void)fprintf(f,
 		      "waggle_config_reloads_total{result=\"success\"} %.15g\n"
 		      "waggle_config_reloads_total{result=\"failure\"} %.15g\n",
 		      number_of(json_object_get(config, "reloads")),
 		      number_of(json_object_get(config, "failed_reloads")));
-	single(f, "waggle_config_last_reload_successful", "gauge",
-	       "Whether the last reload went well, or there was none.", json_is_null(json_object_get(config, "error")));
-	single(f, "waggle_config_loaded_timestamp_seconds", "gauge", "When the configuration in force was loaded.",
-	       unix_seconds(run->loaded_ms));
+	metrics_single(f, "waggle_config_last_reload_successful", "gauge",
+		       "Whether the last reload went well, or there was none.",
+		       json_is_null(json_object_get(config, "error")));
+	metrics_single(f, "waggle_config_loaded_timestamp_seconds", "gauge",
+		       "When the configuration in force was loaded.", unix_seconds(run->loaded_ms));
 }
 
-static void status_text(FILE *f, const struct run *run, const json_t *status)
+static void status_text(FILE *f, struct run *run, const json_t *status)
 {
 	const json_t *balancing = json_object_get(status, "balancing");
 	double uptime = number_of(json_object_get(status, "uptime_s"));
 
-	family(f, "waggle_build_info", "gauge", "Always 1; the labels tell what runs.");
+	metrics_family(f, "waggle_build_info", "gauge", "Always 1; the labels tell what runs.");
 	(void)fprintf(f, "waggle_build_info{version=\"%s\"} 1\n",
 		      json_string_value(json_object_get(status, "version")));
-	single(f, "waggle_uptime_seconds", "gauge", "How long the daemon has been running.", uptime);
-	family(f, "waggle_backends", "gauge", "Backends of all services by state.");
+	metrics_single(f, "waggle_uptime_seconds", "gauge", "How long the daemon has been running.", uptime);
+	metrics_family(f, "waggle_backends", "gauge", "Backends of all services by state.");
 	labelled_text(f, "waggle_backends", "state", json_object_get(balancing, "states"));
 	config_text(f, run, json_object_get(status, "config"));
 	hooks_text(f, json_object_get(status, "hooks"));
 	counters_text(f, "waggle_lb", lb_counters, ARRAY_SIZE(lb_counters), json_object_get(balancing, "counters"));
 	if (run->accel)
 		accel_text(f, status);
+	metrics_hooks_text(f, run);
 }
 
 int metrics_text(struct run *run, char **ret, size_t *ret_n)

@@ -39,7 +39,7 @@ static const char *const connect_progs[] = {
 #define CONNECT_STATE "cn_state"
 #define CONNECT_STATE_NEXT "cn_state_next"
 
-static const char *const connect_maps[] = { "cn_sk", "cn_flows" };
+static const char *const connect_maps[] = { "cn_sk", "cn_flows", "cn_took" };
 
 /* One attachment that was made or changed, to be undone if a later one fails. */
 struct connect_step {
@@ -321,7 +321,7 @@ int connect_open(struct lb *lb, const struct connect_opts *opts, struct connect 
 
 int connect_detach(struct lb *lb, struct err *err)
 {
-	static const char *const own[] = { CONNECT_STATE, CONNECT_STATE_NEXT, "cn_sk", "cn_flows" };
+	static const char *const own[] = { CONNECT_STATE, CONNECT_STATE_NEXT, "cn_sk", "cn_flows", "cn_took" };
 	struct cgroup_set none = {};
 	char pin[CONNECT_PATH_MAX];
 	int r;
@@ -358,4 +358,23 @@ int connect_exempt(const struct connect *c, int socket_fd)
 	uint32_t yes = 1;
 
 	return bpf_map_update_elem(bpf_map__fd(c->skel->maps.cn_direct), &socket_fd, &yes, BPF_ANY) < 0 ? -errno : 0;
+}
+
+int connect_took(const struct connect *c, struct lb_took *ret)
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct lb_took *v = calloc(n_cpus > 0 ? (size_t)n_cpus : 1, sizeof(*v));
+	uint32_t zero = 0;
+
+	if (!v)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(bpf_map__fd(c->skel->maps.cn_took), &zero, v))
+		return -errno;
+	*ret = (struct lb_took){};
+	for (int i = 0; i < n_cpus; i++) {
+		for (size_t b = 0; b < LB_TOOK_BUCKETS; b++)
+			ret->buckets[b] += v[i].buckets[b];
+		ret->sum_us += v[i].sum_us;
+	}
+	return 0;
 }

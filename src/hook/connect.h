@@ -35,6 +35,9 @@ int connect_detach(struct lb *lb, struct err *err);
 /* From here on connect() of this socket of ours goes where it says, be that a service or not: for health checks. */
 int connect_exempt(const struct connect *c, int socket_fd);
 
+/* How long connects took, since the hook was first attached; all CPUs. */
+int connect_took(const struct connect *c, struct lb_took *ret);
+
 /* Lets go; what is pinned goes on. */
 struct connect *connect_close(struct connect *c);
 static inline void connect_closep(struct connect **c)

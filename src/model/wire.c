@@ -131,6 +131,7 @@ json_t *wire_event(const struct ac_event *e, int64_t offset_ns)
 {
 	char local[WIRE_ADDR_MAX], remote[WIRE_ADDR_MAX];
 	int64_t ns = (int64_t)e->ns + offset_ns;
+	json_t *o;
 
 	if (e->type == AC_EVENT_LEARNED)
 		return json_pack("{s:s, s:o, s:o, s:s, s:o}", "event", wire_event_word(e->type), "time", wire_time(ns),
@@ -138,12 +139,15 @@ json_t *wire_event(const struct ac_event *e, int64_t offset_ns)
 				 wire_exe_key(&e->exe));
 	wire_addr_format(e->family, e->local_addr, e->local_port, local);
 	wire_addr_format(e->family, e->remote_addr, e->remote_port, remote);
-	return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I}", "event",
-			 wire_event_word(e->type), "time", wire_time(ns), "role", e->is_server ? "server" : "client",
-			 "local", local, "remote", remote, "family", e->family == AF_INET6 ? "ipv6" : "ipv4", "netns",
-			 (json_int_t)e->netns, "reason", wire_why_word(e->why), "text", wire_why_text(e->why),
-			 "joined_bytes", (json_int_t)e->joined_bytes, "tcp_bytes", (json_int_t)e->tcp_bytes, "cookie",
-			 (json_int_t)e->cookie, "peer_cookie", (json_int_t)e->peer_cookie);
+	o = json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:I}", "event",
+		      wire_event_word(e->type), "time", wire_time(ns), "role", e->is_server ? "server" : "client",
+		      "local", local, "remote", remote, "family", e->family == AF_INET6 ? "ipv6" : "ipv4", "netns",
+		      (json_int_t)e->netns, "reason", wire_why_word(e->why), "text", wire_why_text(e->why),
+		      "joined_bytes", (json_int_t)e->joined_bytes, "tcp_bytes", (json_int_t)e->tcp_bytes, "cookie",
+		      (json_int_t)e->cookie, "peer_cookie", (json_int_t)e->peer_cookie);
+	if (e->comm[0])
+		(void)json_object_set_new(o, "program", wire_comm(e->comm));
+	return o;
 }
 
 json_t *wire_event_lost(uint64_t count)

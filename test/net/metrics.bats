@@ -210,11 +210,79 @@ real_prometheus() {
 	run_stop
 }
 
+# A configuration in which every hook is wanted.
+every_hook() {
+	cat <<-EOF
+		accelerate: { cgroups: [ "$SCOPE" ] }
+		packet: { interfaces: [ { name: veth0, hook: tc } ] }
+		redirect: [ { cgroup: "$CG/app", to: "127.0.0.1:15001" } ]
+		policy: [ { action: deny, from: [ "$CG/app" ], to: [ 198.18.0.4/32 ] } ]
+	EOF
+}
+
+# What the hooks tell is told: each of their words, with what the control API has counted.
+hooks_are_told() {
+	local reason n
+
+	more() { every_hook; }
+	mkdir "$CG/app"
+	ip link add veth0 type veth peer name veth1
+	ip link set veth0 up
+	metrics_up
+	metric_is 'waggle_packet_interface_info{interface="veth0",hook="tc"}' 1
+	metric_is 'waggle_redirect_missing_cgroups' 0
+	metric_is "waggle_redirect_entry_connections_total{entry=\"0\",cgroup=\"$CG/app\"}" 0
+	# Nobody listens at 127.0.0.1:15001: refused.
+	in_app bash -c 'exec 3<>/dev/tcp/198.18.0.2/8080' 2>"$WORK/refused" && return 1
+	metric_is waggle_redirect_refused_total 1
+	in_app bash -c 'exec 3<>/dev/tcp/198.18.0.4/8080' 2>"$WORK/denied" && return 1
+	metric_is waggle_policy_denied_total 1
+	metric_is 'waggle_policy_entry_decisions_total{entry="0",action="deny"}' 1
+	scrape >"$WORK/text"
+	while IFS=$'\t' read -r reason n; do
+		grep -qE "^waggle_packet_packets_total\{result=\"(sent|passed|dropped)\",reason=\"$reason\"\} [0-9]+$" "$WORK/text" ||
+			{ echo "nothing is told of $reason" >&2; return 1; }
+	done < <(api /v1/status | jq -r '.hooks[] | select(.name == "packet") | .counters | to_entries[] | [.key, .value] | @tsv')
+	promtool check metrics <"$WORK/text"
+	run_stop
+}
+
+in_app() {
+	(
+		echo "$BASHPID" >"$CG/app/cgroup.procs"
+		exec "$@"
+	)
+}
+
+# A histogram: its buckets rise, the last one is all, and every connect is in it once. Connects to what is no service are not.
+times_are_counted() {
+	metrics_up
+	metric_is waggle_connect_duration_seconds_count 0
+	who http://198.18.0.5/ 12 >/dev/null
+	who http://198.18.0.2:8080/ 3 >/dev/null
+	metric_is waggle_connect_duration_seconds_count 12
+	metric_is 'waggle_connect_duration_seconds_bucket{le="+Inf"}' 12
+	scrape >"$WORK/text"
+	promtool check metrics <"$WORK/text"
+	awk '/^waggle_connect_duration_seconds_bucket/ { fell += $NF < was; was = $NF; n++ } END { exit fell || n < 20 }' "$WORK/text"
+	# Loopback takes some time, and less than a minute.
+	awk '/^waggle_connect_duration_seconds_sum/ { good = $NF > 0 && $NF < 60 } END { exit !good }' "$WORK/text"
+	# What is counted outlives the daemon.
+	run_stop
+	run_start
+	metric_is waggle_connect_duration_seconds_count 12
+	who http://198.18.0.5/ 1 >/dev/null
+	metric_is waggle_connect_duration_seconds_count 13
+	run_stop
+}
+
 # Every series that the dashboard and the rules ask for is one that is told.
 examples_ask_for_what_is_told() {
 	local name
 
-	more() { echo "accelerate: { cgroups: [ \"$SCOPE\" ] }"; }
+	more() { every_hook; }
+	ip link add veth0 type veth peer name veth1
+	ip link set veth0 up
 	metrics_up
 	scrape >"$WORK/text"
 	promtool check metrics <"$WORK/text"
@@ -223,7 +291,8 @@ examples_ask_for_what_is_told() {
 	promtool check rules "$EXAMPLES/alerts.yaml"
 	jq -e '.panels | length > 5' "$EXAMPLES/grafana-dashboard.json" >/dev/null
 	for name in $({ jq -r '.panels[].targets[].expr, .templating.list[].definition? // empty' "$EXAMPLES/grafana-dashboard.json"
-		grep -v summary "$EXAMPLES/alerts.yaml"; } | grep -oE 'waggle_[a-z_]+' | sort -u); do
+		grep -v summary "$EXAMPLES/alerts.yaml"; } | grep -oE 'waggle_[a-z_]+' |
+		sed -E 's/_seconds_(bucket|count|sum)$/_seconds/' | sort -u); do
 		# These take the place of the backends' own where there are too many.
 		[[ $name == waggle_service_@(picks|failures|bytes)_total ]] && continue
 		grep -qE "^# TYPE $name " "$WORK/text" || { echo "nothing is told of $name" >&2; return 1; }
@@ -233,6 +302,8 @@ examples_ask_for_what_is_told() {
 
 @test "metrics count picks, checks, states and drains, and promtool finds nothing wrong" { inside counts_what_happens; }
 @test "metrics and the control API agree" { inside agrees_with_api; }
+@test "packets, redirects and policy are counted" { inside hooks_are_told; }
+@test "times of connects are a histogram, which outlives the daemon" { inside times_are_counted; }
 @test "only GET and HEAD are answered" { inside answers_readers_only; }
 @test "who holds all connections of the metrics is hung up on" { inside holders_are_hung_up_on; }
 @test "a reload moves the metrics, and switches them off" { inside address_is_reloaded; }

@@ -25,7 +25,10 @@ static int show(int (*render)(json_t *, FILE *, struct err *), const char *text)
 #define HEAD                                                                                                 \
 	"\"version\":\"1\",\"pid\":7,\"uptime_s\":3720,\"state\":\"running\",\"class\":\"off\",\"sockets\":" \
 	"{\"joined\":0,\"watched\":0}"
-#define COUNTS "\"connections\":2,\"picks\":30,\"failures\":1"
+#define COUNTS "\"connections\":2,\"picks\":30,\"failures\":1,\"picks_per_second\":1.25"
+#define RATES                                                                                              \
+	"\"rates\":{\"picks_per_second\":3.75,\"failures_per_second\":0.0,\"in_bytes_per_second\":2048.0," \
+	"\"out_bytes_per_second\":0.0,\"joined_per_second\":0.2}"
 
 static void status_is_a_table(void **state)
 {
@@ -34,8 +37,9 @@ static void status_is_a_table(void **state)
 		show(ctl_render_status,
 		     "{" HEAD
 		     ",\"config\":{\"path\":\"/a.yaml\",\"error\":\"2 errors\"},\"hooks\":[{\"name\":\"connect\","
-		     "\"on\":true}],\"services\":[{\"name\":\"web\",\"listen\":\"1.2.3.4:80\",\"protocol\":\"tcp\","
-		     "\"scheduler\":\"random\",\"state\":\"degraded\",\"error\":\"no room\",\"backends\":["
+		     "\"on\":true}],\"balancing\":{" RATES
+		     "},\"services\":[{\"name\":\"web\",\"listen\":\"1.2.3.4:80\",\"protocol\":\"tcp\","
+		     "\"scheduler\":\"random\",\"state\":\"degraded\",\"picks_per_second\":3.75,\"error\":\"no room\",\"backends\":["
 		     "{\"address\":\"a:1\",\"name\":\"n\",\"state\":\"up\",\"weight\":2,\"effective_weight\":0.4," COUNTS
 		     ",\"check\":{\"last\":\"x\",\"ok\":true,\"error\":null,\"latency_ms\":1.25}},"
 		     "{\"address\":\"b:1\",\"name\":null,\"state\":\"down\",\"weight\":1,\"effective_weight\":0.0," COUNTS
@@ -48,10 +52,15 @@ static void status_is_a_table(void **state)
 		"waggle 1 (pid 7) is running, for 1h 2m, by /a.yaml\n"
 		"the last reload failed: 2 errors\n"
 		"hooks: connect on\n"
-		"SERVICE  LISTEN          SCHEDULER  STATE     BACKEND  STATE      WEIGHT  CONNS  PICKS  FAILED  CHECK\n"
-		"web      tcp 1.2.3.4:80  random     degraded  a:1 (n)  up       0.4 of 2      2     30       1  1.2 ms\n"
-		"                                              b:1      down            1      2     30       1  refused?\n"
-		"                                              c:1      unknown         1      2     30       1  not yet\n"
+		"a second: 3.8 picks, 0.0 failed; 2.0K bytes from clients, 0 to clients; 0.2 sockets joined\n"
+		"SERVICE  LISTEN          SCHEDULER  STATE     PICKS/S  BACKEND  STATE      WEIGHT  CONNS  PICKS/S  PICKS  "
+		"FAILED  CHECK\n"
+		"web      tcp 1.2.3.4:80  random     degraded      3.8  a:1 (n)  up       0.4 of 2      2      1.2     30  "
+		"     1  1.2 ms\n"
+		"                                                       b:1      down            1      2      1.2     30  "
+		"     1  refused?\n"
+		"                                                       c:1      unknown         1      2      1.2     30  "
+		"     1  not yet\n"
 		"web: no room\n");
 }
 

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which events a listener of GET /v1/events wants. What is said of one thing is said by "or", different things by "and". An
+ * event that has nothing of a kind is not wanted where that kind is asked for; only what was lost is always told.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "abi/lb.h"
+#include "base/err.h"
+
+#define WIRE_FILTER_MAX 16 /* values of a kind */
+
+/* The kinds, by their names in the request: service, address, process, event. */
+enum wire_filter_kind {
+	WIRE_FILTER_SERVICE,
+	WIRE_FILTER_ADDRESS, /* "A", "A/PREFIX", "A:PORT": of either end, or of the backend */
+	WIRE_FILTER_PROCESS, /* name, or pid */
+	WIRE_FILTER_EVENT,
+	_WIRE_FILTER_KINDS,
+};
+extern const char *const wire_filter_words[_WIRE_FILTER_KINDS];
+
+struct wire_filter_address {
+	struct lb_addr addr;
+	uint16_t port;	/* 0: any */
+	uint8_t prefix; /* of 128 */
+};
+
+struct wire_filter {
+	char *texts[_WIRE_FILTER_KINDS][WIRE_FILTER_MAX];
+	size_t n[_WIRE_FILTER_KINDS];
+	struct wire_filter_address addresses[WIRE_FILTER_MAX]; /* the same as texts of that kind */
+};
+
+void wire_filter_done(struct wire_filter *f);
+
+/* One more value. -EINVAL and a sentence: there is no such kind or event, it is no address, or there are too many. */
+int wire_filter_add(struct wire_filter *f, const char *kind, const char *value, struct err *err);
+
+bool wire_filter_wants(const struct wire_filter *f, const json_t *event);

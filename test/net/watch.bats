@@ -1,0 +1,150 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Watching `waggle run`: rates in the status, filters of the trace, and what becomes of a trace that nobody reads.
+
+load ../lib/net.bash
+load ../lib/run.bash
+
+two_services() {
+	run_addresses
+	backend_start 198.18.0.2 8080
+	backend_start 198.18.0.3 8080
+	config <<-EOF
+		services:
+		  - { name: web, listen: "198.18.0.5:80", scheduler: round-robin, backends: [ "198.18.0.2:8080", "198.18.0.3:8080" ] }
+		  - { name: api, listen: "198.18.0.6:80", backends: [ "198.18.0.3:8080" ] }
+		accelerate: { cgroups: [ "$CG" ] }
+	EOF
+	run_start
+}
+
+# Clients of web, one after the other, until clients_stop.
+clients_start() {
+	(while :; do curl -s -o /dev/null --max-time 10 "$1"; done) &
+	CLIENTS=$!
+}
+
+clients_stop() {
+	kill -TERM "$CLIENTS"
+	wait "$CLIENTS" 2>/dev/null || true
+}
+
+status_says() {
+	"$WAGGLE" status --json | jq -e "$1" >/dev/null
+}
+
+rates() {
+	local series
+
+	two_services
+	status_says '.balancing.rates.picks_per_second == 0'
+	clients_start http://198.18.0.5/
+	until_true 20 status_says '.services[] | select(.name == "web") | .picks_per_second > 0 and all(.backends[]; .picks_per_second > 0)'
+	status_says '.services[] | select(.name == "api") | .picks_per_second == 0'
+	until_true 20 status_says '.balancing.rates.picks_per_second > 0'
+	"$WAGGLE" status >"$WORK/status"
+	grep -qE '^a second: [0-9.]+ picks, 0\.0 failed; 0 bytes' "$WORK/status"
+	grep -qE '^SERVICE +LISTEN +SCHEDULER +STATE +PICKS/S +BACKEND +STATE +WEIGHT +CONNS +PICKS/S ' "$WORK/status"
+	grep -qE '^web +tcp 198.18.0.5:80 +round-robin +up +[0-9.]+ +198.18.0.2:8080 +up ' "$WORK/status"
+	clients_stop
+	# They end, some seconds after what they are the rates of.
+	until_true 20 status_says '.services[] | select(.name == "web") | .picks_per_second == 0'
+	# The series has all that was picked, as far as it goes back, which is to the start.
+	until_true 10 eval '[ "$(api /v1/services/web/history | jq ".picks_per_second[-1]")" = 0 ]'
+	series=$(api /v1/services/web/history | jq '.picks_per_second | add')
+	jq -ne --argjson sum "$series" --argjson n "$(api /v1/services/web | jq .picks)" '$n > 0 and $sum > $n * 0.5 and $sum < $n * 2'
+	api /v1/history | jq -e '(.picks_per_second | length) == (.joined_per_second | length)'
+	run_stop
+}
+
+# trace_start FILE [OPTION...]: until it listens. Sets TRACE.
+trace_start() {
+	"$WAGGLE" trace --json "${@:2}" >"$1" 2>&1 &
+	TRACE=$!
+	LISTENERS=$((${LISTENERS-0} + 1))
+	until_true 20 listens "$LISTENERS"
+}
+
+# A listener has sent its request, and been given its filter, when the daemon holds its connection for good.
+listens() {
+	[ "$(ss -Hx state established src /run/waggle/control.sock | wc -l)" -ge "$1" ]
+}
+
+filters() {
+	two_services
+	trace_start "$WORK/all"
+	trace_start "$WORK/service" --service api
+	trace_start "$WORK/address" --address 198.18.0.3:8080 --event picked
+	trace_start "$WORK/network" --address 198.18.0.2/32 --event picked --event backend
+	trace_start "$WORK/process" --process curl --event picked
+	trace_start "$WORK/program" --process httpd --event closed
+	trace_start "$WORK/nobody" --process "$$"
+	who http://198.18.0.5/ 4 >/dev/null
+	who http://198.18.0.6/ 2 >/dev/null
+	exec 3<>/dev/tcp/198.18.0.5/80
+	exec 3>&-
+	"$WAGGLE" drain web 198.18.0.2:8080
+	"$WAGGLE" drain api 198.18.0.3:8080
+	"$WAGGLE" reload
+	until_true 20 grep -q '"event":"reload"' "$WORK/all"
+	until_true 20 grep -q '"draining"' "$WORK/service"
+	until_true 20 grep -q '"draining"' "$WORK/network"
+	jq -es 'map(select(.event == "picked")) | length == 7' "$WORK/all"
+	jq -es 'map(select(.event == "established")) | length >= 7 and all(.[]; .family == "ipv4" and (.local | test("^198.18.0.[23]:8080$")))' "$WORK/all"
+	jq -es 'all(.[]; .service == "api") and length == 3 and .[2].event == "backend"' "$WORK/service"
+	jq -es 'length >= 4 and all(.[]; .backend == "198.18.0.3:8080" and .event == "picked")' "$WORK/address"
+	jq -es 'all(.[]; .backend == "198.18.0.2:8080") and (map(select(.event == "backend")) | length == 1)' "$WORK/network"
+	jq -es 'length == 6 and all(.[]; .process == "curl")' "$WORK/process"
+	until_true 20 grep -q '"program":"httpd"' "$WORK/program"
+	jq -es 'all(.[]; .event == "closed" and .program == "httpd")' "$WORK/program"
+	! grep -v "\"pid\":$$,\\|\"pid\":$$}" "$WORK/nobody"
+	! "$WAGGLE" trace --address nowhere 2>"$WORK/err"
+	grep -q "'nowhere' is no address" "$WORK/err"
+	! "$WAGGLE" trace --event nothing 2>"$WORK/err"
+	grep -q "there is no event 'nothing'" "$WORK/err"
+	[ "$(curl -s -o "$WORK/answer" -w '%{http_code}' --unix-socket /run/waggle/control.sock 'http://waggle/v1/events?color=red')" = 400 ]
+	jq -e '.error | test("no filter .color")' "$WORK/answer"
+	# For people, every kind of event is a line.
+	timeout 30 "$WAGGLE" trace --count 3 --event picked --event backend >"$WORK/text" &
+	TRACE=$!
+	until_true 20 listens 8
+	"$WAGGLE" enable web 198.18.0.2:8080
+	who http://198.18.0.5/ 2 >/dev/null
+	wait "$TRACE"
+	grep -qE '  picked +tcp web -> 198.18.0.[23]:8080  for curl\([0-9]+\)$' "$WORK/text"
+	run_stop
+}
+
+# Two listeners, of which one sleeps: what it misses is counted, and the daemon keeps no more than a bounded part of it.
+drops() {
+	local fast slow
+
+	two_services
+	trace_start "$WORK/fast" --event picked
+	fast=$TRACE
+	trace_start "$WORK/slow" --event picked
+	slow=$TRACE
+	kill -STOP "$slow"
+	# More than fits into a queue and into the buffers of a socket.
+	wrk -t 1 -c 8 -d 60 -H 'Connection: close' http://198.18.0.5/ >/dev/null 2>&1 &
+	LOAD=$!
+	until_true 60 eval '(($(stat -c %s "$WORK/fast") > 3000000))'
+	kill -TERM "$LOAD"
+	wait "$LOAD" 2>/dev/null || true
+	kill -CONT "$slow"
+	until_true 30 all_are_told
+	jq -es 'map(select(.event == "lost")) | length > 0' "$WORK/slow"
+	kill -TERM "$slow" "$fast"
+	run_stop
+}
+
+# Read or counted as lost, both know of the same number of events.
+all_are_told() {
+	local known='map(if .event == "lost" then .count else 1 end) | add'
+
+	[ "$(jq -s "$known" "$WORK/fast")" = "$(jq -s "$known" "$WORK/slow")" ]
+}
+
+@test "status shows rates, and there are series of them" { inside rates; }
+@test "trace: by service, address, process and event" { inside filters; }
+@test "trace: what a slow reader misses is counted" { inside drops; }
