@@ -175,33 +175,10 @@ static const struct route routes[] = {
 	{ "/v1/unload", "POST", control_post_unload },
 };
 
-static bool route_matches(const char *path, const char *url, struct request *req)
-{
-	size_t n_args = 0;
-
-	while (*path && *url) {
-		size_t n;
-
-		if (*path != '*') {
-			if (*path++ != *url++)
-				return false;
-			continue;
-		}
-		n = strcspn(url, "/");
-		if (!n || n >= CONTROL_ARG_MAX || n_args == CONTROL_ARGS_MAX)
-			return false;
-		memcpy(req->args[n_args], url, n);
-		req->args[n_args++][n] = '\0';
-		path++;
-		url += n;
-	}
-	return !*path && !*url;
-}
-
 static const struct route *route_find(const char *url, struct request *req)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++)
-		if (route_matches(routes[i].path, url, req))
+		if (wire_path_matches(routes[i].path, url, req->args))
 			return &routes[i];
 	return NULL;
 }

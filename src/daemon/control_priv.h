@@ -7,6 +7,7 @@
 
 #include "daemon/control.h"
 #include "daemon/http_nest.h"
+#include "model/wire_request.h"
 
 /* Each may hold a copy of the table of sockets. */
 #define CONTROL_DUMPS_MAX 4
@@ -34,13 +35,10 @@ struct control {
 	uint64_t count_due_ms;	   /* not to be counted again before */
 };
 
-#define CONTROL_ARGS_MAX 2
-#define CONTROL_ARG_MAX 256
-
 struct request {
 	char *body;
 	size_t n;
-	char args[CONTROL_ARGS_MAX][CONTROL_ARG_MAX]; /* the parts of the path that a route leaves open */
+	char args[WIRE_ARGS_MAX][WIRE_ARG_MAX]; /* the parts of the path that a route leaves open */
 	bool unload, now;
 };
 

@@ -8,8 +8,6 @@
 #include "daemon/control_priv.h"
 #include "daemon/run.h"
 #include "daemon/services_json.h"
-#include "model/ring.h"
-#include "model/wire.h"
 
 enum MHD_Result control_no_services(struct MHD_Connection *conn)
 {
@@ -148,53 +146,6 @@ enum MHD_Result control_get_service(struct control *c, struct MHD_Connection *co
 	return sv ? control_reply(conn, MHD_HTTP_OK, service_json(sv)) : control_no_service(conn, req);
 }
 
-/* An object, or nothing, which is an empty one. Each field must be one of those that are taken out. */
-static int body_parse(const struct request *req, json_t **ret, struct err *err)
-{
-	json_error_t je;
-	json_t *root = req->n ? json_loadb(req->body, req->n, JSON_REJECT_DUPLICATES, &je) : json_object();
-
-	if (!root)
-		return err_set(err, -EINVAL, "the body is not JSON: line %d: %s", je.line, je.text);
-	if (!json_is_object(root)) {
-		json_decref(root);
-		return err_set(err, -EINVAL, "the body must be a JSON object");
-	}
-	*ret = root;
-	return 0;
-}
-
-static int body_nothing(const struct request *req, struct err *err)
-{
-	json_t *root = NULL;
-	int r = body_parse(req, &root, err);
-
-	if (r < 0)
-		return r;
-	if (json_object_size(root))
-		r = err_set(err, -EINVAL, "the body has a field '%.60s': this request takes none",
-			    json_object_iter_key(json_object_iter(root)));
-	json_decref(root);
-	return r;
-}
-
-static int body_weight(const struct request *req, uint32_t *ret, struct err *err)
-{
-	json_t *root = NULL, *weight;
-	int r = body_parse(req, &root, err);
-
-	if (r < 0)
-		return r;
-	weight = json_object_get(root, "weight");
-	if (json_object_size(root) != 1 || !json_is_integer(weight) || json_integer_value(weight) < 0 ||
-	    json_integer_value(weight) > RING_WEIGHT_MAX)
-		r = err_set(err, -EINVAL, "the body must be {\"weight\": N} with N from 0 to %d", RING_WEIGHT_MAX);
-	else
-		*ret = (uint32_t)json_integer_value(weight);
-	json_decref(root);
-	return r;
-}
-
 /* *ret is the reply if the request names no backend of ours; otherwise *ret_backend is set. */
 static bool find_backend(struct control *c, struct MHD_Connection *conn, struct request *req,
 			 struct backend **ret_backend, enum MHD_Result *ret)
@@ -238,7 +189,7 @@ static enum MHD_Result post_drain(struct control *c, struct MHD_Connection *conn
 
 	if (!find_backend(c, conn, req, &b, &ret))
 		return ret;
-	if (body_nothing(req, &err) < 0)
+	if (wire_nothing_parse(req->body, req->n, &err) < 0)
 		return control_error(conn, MHD_HTTP_BAD_REQUEST, "%s", err.text);
 	services_drain(c->host.run->services, b, on, run_now_ms());
 	return reply_backend(c, conn, b);
@@ -263,7 +214,7 @@ enum MHD_Result control_post_weight(struct control *c, struct MHD_Connection *co
 
 	if (!find_backend(c, conn, req, &b, &ret))
 		return ret;
-	if (body_weight(req, &weight, &err) < 0)
+	if (wire_weight_parse(req->body, req->n, &weight, &err) < 0)
 		return control_error(conn, MHD_HTTP_BAD_REQUEST, "%s", err.text);
 	services_set_weight(c->host.run->services, b, weight, run_now_ms());
 	return reply_backend(c, conn, b);
@@ -277,7 +228,7 @@ enum MHD_Result control_post_reload(struct control *c, struct MHD_Connection *co
 
 	if (!c->host.run)
 		return control_no_services(conn);
-	if (body_nothing(req, &err) < 0)
+	if (wire_nothing_parse(req->body, req->n, &err) < 0)
 		return control_error(conn, MHD_HTTP_BAD_REQUEST, "%s", err.text);
 	r = run_reload(c->host.run, &answer);
 	return control_reply(conn,

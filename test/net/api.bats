@@ -6,6 +6,7 @@ load ../lib/net.bash
 load ../lib/run.bash
 
 export OPENAPI=$BATS_TEST_DIRNAME/../../docs/openapi.yaml OPENAPI_CHECK=$BATS_TEST_DIRNAME/../tools/api_check.py
+export API_FUZZ=$BATS_TEST_DIRNAME/../tools/api_fuzz.py
 export SOCKET=/run/waggle/control.sock
 
 # every_answer [MORE]: of every path and method; MORE is added to the configuration.
@@ -70,6 +71,15 @@ time.sleep(60)' >"$WORK/held" &
 	run_stop
 }
 
+# Whatever is wrong with a request, it is answered by a reason, and nothing comes of it.
+bad_requests() {
+	run_addresses
+	echo 'services: [ { name: web, listen: "198.18.0.5:80", backends: [ "198.18.0.2:8080" ] } ]' | config
+	run_start
+	"$API_FUZZ" "$SOCKET" web 198.18.0.2:8080 400
+	run_stop
+}
+
 # Nobody but root and the group waggle may open it.
 whose_socket() {
 	echo 'services: []' | config
@@ -96,5 +106,6 @@ accelerator_alone() {
 @test "api: the same with the packet hook on" { inside with_packets; }
 @test "api: IPv6 backends are named with brackets" { inside brackets; }
 @test "api: bad clients do not keep others from being served" { inside bad_clients; }
+@test "api: bad requests get a reason, and change nothing" { inside bad_requests; }
 @test "api: the socket is root's and the group's" { inside whose_socket; }
 @test "api: the accelerator alone has no services, and says so" { inside accelerator_alone; }
