@@ -10,6 +10,7 @@
 
 #include "bench/bench.h"
 #include "bench/packet_bed.h"
+#include "bench/packet_rows.h"
 
 #define OTHERS 10000
 #define CHUNK (1 << 18) /* packets a call */
@@ -42,6 +43,7 @@ void packet_done(struct bench_run *run)
 {
 	packet_bed_done(&small);
 	packet_bed_done(&full);
+	packet_lab_done(run);
 }
 
 /* One row of the table of speeds. */
@@ -276,5 +278,7 @@ int packet_rows(struct bench_run *run, struct err *err)
 
 	if (r >= 0)
 		r = add_flows(run, &g_full, full_rows, ARRAY_SIZE(full_rows), err);
-	return r < 0 ? r : add_floods(run, err);
+	if (r >= 0)
+		r = add_floods(run, err);
+	return r < 0 ? r : packet_lab_rows(run, err);
 }

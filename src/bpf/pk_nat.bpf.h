@@ -75,6 +75,28 @@ __noinline int pk_hint_put(__u64 hash, __u32 own_port, __u32 any, __u32 index)
 	return slot < PK_WAYS ? (int)((own_port & ~(__u32)(PK_NAT_GROUP - 1)) | low) : 0;
 }
 
+/* Where no port is free: gives up a connection of that line that is over, or else one that nobody has answered. */
+__noinline int pk_port_reclaim(__u64 hash)
+{
+	const struct pk_ctl *ctl = pk_ctl_get();
+	struct pk_bucket *b = ctl ? pk_bucket_get(ctl, (__u32)hash) : NULL;
+	__u32 victim = 0;
+
+	if (!b)
+		return 0;
+	PK_UNROLL_NO
+	for (__u32 i = 0; i < PK_WAYS; i++) {
+		__u32 hint = b->hint[i];
+		struct pk_at at;
+
+		if (!hint || !pk_at_index(ctl, hint - 1, &at))
+			continue;
+		if (at.conn->state == PK_STATE_CLOSED || (!victim && at.conn->state == PK_STATE_NEW))
+			victim = hint;
+	}
+	return victim ? pk_remove(victim - 1) : 0;
+}
+
 /*
  * A port to send from to a backend, and the hint by which its answers are found. One step: of two groups of ports the
  * emptier one, and in that the next free port.
@@ -89,6 +111,7 @@ static __always_inline __be16 pk_nat_port(const struct pk_ctl *ctl, const struct
 	__u64 hash_a = pk_hint_hash(ctl, &backend->addr, backend->port, own, port_a, p->proto);
 	__u64 hash_b = pk_hint_hash(ctl, &backend->addr, backend->port, own, port_b, p->proto);
 	struct pk_bucket *a = pk_bucket_get(ctl, (__u32)hash_a), *b = pk_bucket_get(ctl, (__u32)hash_b);
+	int port;
 
 	if (!a || !b)
 		return 0;
@@ -96,7 +119,10 @@ static __always_inline __be16 pk_nat_port(const struct pk_ctl *ctl, const struct
 		hash_a = hash_b;
 		port_a = port_b;
 	}
-	return bpf_htons((__u16)pk_hint_put(hash_a, bpf_ntohs(port_a), 1, index));
+	port = pk_hint_put(hash_a, bpf_ntohs(port_a), 1, index);
+	if (!port && pk_port_reclaim(hash_a))
+		port = pk_hint_put(hash_a, bpf_ntohs(port_a), 1, index);
+	return bpf_htons((__u16)port);
 }
 
 /* The same where the port is the client's: only the hint. k is room for the key. */

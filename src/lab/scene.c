@@ -16,6 +16,7 @@ const struct lab_host scene_hosts[4] = {
 static const char backend_form[] = "	server {\n"
 				   "		listen 80 backlog=4096;\n"
 				   "		location = / { return 200 \"the bee dances\\n\"; }\n"
+				   "		location = /close { keepalive_timeout 0; return 200 \"the bee dances\\n\"; }\n"
 				   "		root %1$s/files;\n"
 				   "	}\n";
 

@@ -7,8 +7,8 @@
  *
  * The balancer passes port 80 on by a new HTTP/1.0 connection for each request, and port 81 by connections that
  * it keeps; port 83 haproxy has (mode tcp). Port 82 its kernel passes on to both in turn, by DNAT and masquerade; port 84
- * is a service of waggle's packet hook. '/' is a few bytes without a file, '/16k' and '/1m' are files. The service's address
- * belongs to nobody: there is only waggle's connect hook.
+ * is a service of waggle's packet hook. '/' is a few bytes without a file, '/close' the same and the end of the connection,
+ * '/16k' and '/1m' are files. The service's address belongs to nobody: there is only waggle's connect hook.
  */
 #pragma once
 

@@ -533,9 +533,12 @@ static void ports_are_used_once(void)
 		for (uint32_t w = 0; w < PK_WAYS; w++)
 			if (fx.table[i].conn[w].state != PK_STATE_FREE)
 				assert_int_equal(seen[ntohs(fx.table[i].conn[w].nport)]++, 0);
-	/* 78 % of the ports are in use: with two groups to choose from hardly any connection finds none. */
+	/*
+	 * 78 % of the ports are in use: with two groups to choose from hardly any connection finds none, and that one takes
+	 * the port of another that nobody has answered.
+	 */
 	assert_in_range(ok, 1590, 1600);
-	assert_int_equal(fx_conns(), ok);
+	assert_in_range(fx_conns(), 1590, ok);
 }
 
 int main(void)
