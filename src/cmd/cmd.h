@@ -82,6 +82,9 @@ void opt_help(const struct cmd *cmd);
 /* One line on stderr, "waggle: COMMAND: ...", and the exit code for returning. */
 int cmd_fail(int code, const char *fmt, ...) _printf_(2, 3);
 
+/* demo_redirect.c: the demo of redirects, for cmd_demo. Returns an exit code. */
+int demo_redirect(const char *lab_name, uint64_t rounds, uint64_t seconds, bool json);
+
 /*
  * lab.c: what the commands with a lab of their own share.
  *

@@ -441,20 +441,29 @@ static int demo_in_lab(struct lab *lab, void *data)
 	return demo_judge(d);
 }
 
-static int demo_needs(void)
+static int demo_needs(bool redirect)
 {
 	static const struct {
 		const char *program, *package;
+		bool redirect; /* only for the demo of redirects */
 	} needs[] = {
-		{ "haproxy", "haproxy" }, { "ip", "iproute2" },	  { "nft", "nftables" },
-		{ "nginx", "nginx" },	  { "sysctl", "procps" }, { "wrk", "wrk" },
+		{ "haproxy", "haproxy", false },
+		{ "ip", "iproute2", false },
+		{ "nft", "nftables", false },
+		{ "nginx", "nginx", false },
+		{ "sysctl", "procps", false },
+		{ "wrk", "wrk", false },
+		{ "curl", "curl", true },
+		{ "redis-server", "redis-server", true },
+		{ "redis-cli", "redis-tools", true },
+		{ "redis-benchmark", "redis-tools", true },
 	};
 	char path[4096];
 
 	if (geteuid() != 0)
 		return cmd_fail(EXIT_FAILED, "demo: needs root, for namespaces and BPF: run 'sudo waggle demo'");
 	for (size_t i = 0; i < ARRAY_SIZE(needs); i++)
-		if (prog_find(needs[i].program, path, sizeof(path)) < 0)
+		if ((redirect || !needs[i].redirect) && prog_find(needs[i].program, path, sizeof(path)) < 0)
 			return cmd_fail(EXIT_FAILED, "demo: '%s' is missing: run 'apt-get install %s'",
 					needs[i].program, needs[i].package);
 	return EXIT_DONE;
@@ -473,6 +482,7 @@ static int demo_fn(int argc, char **argv)
 	struct demo_args args = { .rounds = DEMO_ROUNDS, .seconds = DEMO_SECONDS };
 	_cleanup_free_ struct demo *d = new0(struct demo);
 	struct err err = {};
+	bool redirect;
 	int first, r;
 
 	r = opt_parse(&cmd_demo, argc, argv, &args, &first);
@@ -480,11 +490,17 @@ static int demo_fn(int argc, char **argv)
 		return OPT_EXIT(r);
 	if (!d)
 		return cmd_fail(EXIT_FAILED, "out of memory");
-	r = demo_needs();
+	redirect = first < argc;
+	if (redirect && !streq(argv[first], "redirect"))
+		return cmd_fail(EXIT_USAGE, "demo: there is no demo '%s': 'redirect', or none for that of balancing",
+				argv[first]);
+	r = demo_needs(redirect);
 	if (r == EXIT_DONE)
 		r = cmd_alone("demo");
 	if (r != EXIT_DONE)
 		return r;
+	if (redirect)
+		return demo_redirect(DEMO_NAME, args.rounds, args.seconds, args.json);
 	*d = (struct demo){ .args = &args, .waggle.out = -1 };
 	r = lab_run(DEMO_NAME, scene_hosts, ARRAY_SIZE(scene_hosts), demo_in_lab, d, &err);
 	if (r >= 0)
@@ -495,8 +511,9 @@ static int demo_fn(int argc, char **argv)
 
 const struct cmd cmd_demo = {
 	.name = "demo",
-	.args = "",
+	.args = "[redirect]",
 	.help = "show what balancing and joining do, in a lab of network namespaces with nginx and wrk",
 	.opts = demo_opts,
+	.max = 1,
 	.fn = demo_fn,
 };

@@ -2,6 +2,8 @@
 /* haproxy in the lab: one thread, mode tcp, connections in turn to the servers. */
 #pragma once
 
+#include <stdint.h>
+
 #include "lab/lab.h"
 #include "lab/prog.h"
 
@@ -17,3 +19,6 @@ struct haproxy_spec {
 
 /* Returns when it listens. Stop it by prog_stop(). */
 int haproxy_start(const struct lab *lab, const struct haproxy_spec *spec, struct prog *ret, struct err *err);
+
+/* How many connections the instance of that name has taken since it started. */
+int haproxy_taken(const struct lab *lab, const char *name, uint64_t *ret, struct err *err);

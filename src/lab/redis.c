@@ -54,9 +54,9 @@ static int await_socket(const struct lab *lab, struct prog *prog, struct err *er
 int redis_start(const struct lab *lab, const char *host, struct prog *ret, struct err *err)
 {
 	char path[PATH_MAX], log[PATH_MAX];
-	const char *const argv[] = { "redis-server", "--port", PORT,	 "--bind", "127.0.0.1",
-				     "--unixsocket", path,     "--save", "",	   "--appendonly",
-				     "no",	     "--dir",  lab->dir, NULL };
+	const char *const argv[] = { "redis-server", "--port",	     PORT,     "--bind", "0.0.0.0", "--protected-mode",
+				     "no",	     "--unixsocket", path,     "--save", "",	    "--appendonly",
+				     "no",	     "--dir",	     lab->dir, NULL };
 	const char *const fill[] = { "redis-benchmark", "-s", path, "-t", "set", "-c", "1", "-n", "1", "--csv", NULL };
 	struct prog_spec spec = {
 		.argv = argv,
@@ -92,8 +92,21 @@ static int read_rate(const struct lab *lab, double *ret, struct err *err)
 int redis_get(const struct lab *lab, const struct redis_load *load, double *ret, struct err *err)
 {
 	char path[PATH_MAX], clients[16], pipeline[16], requests[24];
-	const char *const by_tcp[] = { "redis-benchmark", "-h", "127.0.0.1", "-p", PORT,     "-t",    "get", "-c",
-				       clients,		  "-P", pipeline,    "-n", requests, "--csv", NULL };
+	const char *const by_tcp[] = { "redis-benchmark",
+				       "-h",
+				       load->at ? load->at : "127.0.0.1",
+				       "-p",
+				       PORT,
+				       "-t",
+				       "get",
+				       "-c",
+				       clients,
+				       "-P",
+				       pipeline,
+				       "-n",
+				       requests,
+				       "--csv",
+				       NULL };
 	const char *const by_unix[] = { "redis-benchmark", "-s", path,	   "-t",    "get", "-c", clients, "-P",
 					pipeline,	   "-n", requests, "--csv", NULL };
 	int r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* redis in the lab: on a host's loopback and on an AF_UNIX socket at once, nothing kept; and its own load. */
+/* redis in the lab: on all addresses of a host and on an AF_UNIX socket at once, nothing kept; and its own load. */
 #pragma once
 
 #include <stdint.h>
@@ -14,6 +14,7 @@ int redis_start(const struct lab *lab, const char *host, struct prog *ret, struc
 
 struct redis_load {
 	const char *host;
+	const char *at; /* address of the server; NULL: the host's loopback */
 	bool by_unix;
 	unsigned int clients, pipeline;
 	uint64_t requests;

@@ -43,6 +43,30 @@ whole_demo() {
 	nothing_left
 }
 
+# Programs as they are: answered rightly each way, by the proxy where there is one.
+redirect_demo() {
+	demo_start --json redirect
+	wait "$DEMO" || { cat "$WORK/demo.err" >&2; return 1; }
+	jq -e '([.programs[] | "\(.program) \(.way) \(.answer) \(.proxied)"] | sort) == ([
+			"curl straight the bee dances false", "curl nftables the bee dances true", "curl waggle the bee dances true",
+			"redis-cli straight PONG false", "redis-cli nftables PONG true", "redis-cli waggle PONG true"] | sort)
+		and [.rows[].load] == ["keepalive", "connections", "latency", "redis"]
+		and all(.rows[]; .straight > 0 and .nftables > 0 and .waggle > 0)' "$WORK/demo.out" || {
+		cat "$WORK/demo.out" >&2
+		return 1
+	}
+	nothing_left
+}
+
+no_such_demo() {
+	local code=0
+
+	"$WAGGLE" demo honey 2>"$WORK/demo.err" || code=$?
+	((code == 2))
+	grep -q "there is no demo 'honey'" "$WORK/demo.err"
+	nothing_left
+}
+
 stopped() {
 	local signal=$1 step=$2 code=0
 
@@ -107,6 +131,14 @@ broken_nginx() {
 
 @test "the demo: every row, and the capture of a joined connection without payload" {
 	inside whole_demo
+}
+
+@test "the demo of redirects: every program is answered, by the proxy where it should be" {
+	inside redirect_demo
+}
+
+@test "no demo of that name" {
+	inside no_such_demo
 }
 
 @test "the demo, stopped while it learns" {
