@@ -90,8 +90,40 @@ static __always_inline void pk_new_fill(struct pk_conn *c, const struct pk_pkt *
 	c->gen++;
 }
 
+/*
+ * Whether this host has a TCP connection with these ends. Then the packet is the host's, even if its address has become
+ * a service's: whoever is logged in stays so, whatever is configured.
+ */
+__noinline int pk_is_own(struct pk_ctx *ctx, struct pk_pkt *p)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	int own;
+
+	if (!p)
+		return 0;
+	if (p->v6) {
+		__builtin_memcpy(tuple.ipv6.saddr, &p->src, sizeof(tuple.ipv6.saddr));
+		__builtin_memcpy(tuple.ipv6.daddr, &p->dst, sizeof(tuple.ipv6.daddr));
+		tuple.ipv6.sport = p->sport;
+		tuple.ipv6.dport = p->dport;
+		sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		tuple.ipv4.saddr = p->src.v6[3];
+		tuple.ipv4.daddr = p->dst.v6[3];
+		tuple.ipv4.sport = p->sport;
+		tuple.ipv4.dport = p->dport;
+		sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return 0;
+	own = sk->state != BPF_TCP_LISTEN;
+	bpf_sk_release(sk);
+	return own;
+}
+
 /* A new connection. */
-static __always_inline int pk_new(const struct pk_ctl *ctl, struct pk_pkt *p, struct pk_work *w)
+static __always_inline int pk_new(struct pk_ctx *ctx, const struct pk_ctl *ctl, struct pk_pkt *p, struct pk_work *w)
 {
 	struct pk_at *at = &w->at;
 	const struct lb_plan *plan = pk_plan(p);
@@ -101,6 +133,8 @@ static __always_inline int pk_new(const struct pk_ctl *ctl, struct pk_pkt *p, st
 	int r;
 
 	if (!plan)
+		return PK_NOT_OURS;
+	if (p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN && pk_is_own(ctx, p))
 		return PK_NOT_OURS;
 	/* Whose beginning was not seen has a port at the backend that nobody knows. */
 	if (p->proto == IPPROTO_TCP && plan->forward == LB_FORWARD_NAT &&

@@ -226,7 +226,7 @@ static __always_inline int pk_decide_new(struct pk_ctx *ctx, const struct pk_ctl
 			return PK_STEP_FIRST;
 		pk_remove(w.at.index);
 	}
-	r = pk_new(ctl, p, &w);
+	r = pk_new(ctx, ctl, p, &w);
 	if (r == PK_GO)
 		return PK_STEP_FIRST;
 	return r == PK_NOT_OURS ? pk_from_backend(ctx, ctl, p, &w) : r;
