@@ -8,16 +8,23 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+static bool is_cgroup2(const struct statfs *fs)
+{
+	return fs->f_type == CGROUP2_SUPER_MAGIC;
+}
+
 int cgroup_root(char **ret, struct err *err)
 {
 	FILE *mounts = setmntent("/proc/self/mounts", "re");
 	struct mntent *m;
 	char *path = NULL;
+	struct statfs fs;
 
 	if (!mounts)
 		return err_set(err, -errno, "cannot read /proc/self/mounts: %s", strerror(errno));
 	while ((m = getmntent(mounts))) {
-		if (streq(m->mnt_type, "cgroup2")) {
+		/* One that another file system is mounted over is still listed. */
+		if (streq(m->mnt_type, "cgroup2") && !statfs(m->mnt_dir, &fs) && is_cgroup2(&fs)) {
 			path = strdup(m->mnt_dir);
 			break;
 		}
@@ -35,7 +42,7 @@ static bool cgroup_is_v2(int fd)
 {
 	struct statfs fs;
 
-	return !fstatfs(fd, &fs) && fs.f_type == CGROUP2_SUPER_MAGIC;
+	return !fstatfs(fd, &fs) && is_cgroup2(&fs);
 }
 
 int cgroup_open(const char *dir, int *ret_fd, struct err *err)

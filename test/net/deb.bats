@@ -108,7 +108,100 @@ unit_is_right() {
 	out=$(systemd-analyze verify "$REPO/examples/waggle.service" 2>&1 |
 		grep -vE "is not executable|Command 'man |^$" || true)
 	[ -z "$out" ] || { echo "$out" >&2; return 1; }
+	# Ten is a service that may do anything.
+	systemd-analyze security --offline=yes --no-pager --threshold=40 "$REPO/examples/waggle.service" >"$WORK/exposure" ||
+		{ tail -n 1 "$WORK/exposure" >&2; return 1; }
+}
+
+# The manager as the first process of namespaces of its own, with the copy as its root and nothing but waggle to start.
+# Sets MANAGER.
+manager_start() {
+	local unit etc=$ROOT/etc/systemd/system parent
+
+	rm -rf "$etc"/*.wants
+	mkdir -p "$etc/waggle.service.d" "$etc/w.target.wants"
+	printf '[Unit]\nDescription=w\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n' >"$etc/w.target"
+	printf '[Service]\nStandardError=append:/run/waggle.err\n' >"$etc/waggle.service.d/log.conf"
+	ln -s /lib/systemd/system/waggle.service "$etc/w.target.wants/"
+	for unit in systemd-{journal-flush,journald,modules-load,random-seed,remount-fs,sysctl,sysusers,tmpfiles-setup,tmpfiles-setup-dev}.service \
+		systemd-{udev-trigger,udevd,update-utmp}.service {dev-hugepages,sys-kernel-debug,sys-kernel-tracing}.mount; do
+		ln -sf /dev/null "$etc/$unit"
+	done
+	ROOT=$ROOT unshare --mount --pid --ipc --uts --cgroup --fork --kill-child bash -c '
+		mount -t proc proc "$ROOT/proc"
+		mount -t sysfs sysfs "$ROOT/sys"
+		mount -t cgroup2 none "$ROOT/sys/fs/cgroup"
+		mount -t bpf bpf "$ROOT/sys/fs/bpf"
+		mount -t tmpfs tmpfs "$ROOT/run"
+		mount -t tmpfs tmpfs "$ROOT/tmp"
+		exec chroot "$ROOT" env -i container=other PATH=/usr/sbin:/usr/bin /lib/systemd/systemd --unit=w.target \
+			--log-target=console --show-status=no
+	' >"$WORK/manager" 2>&1 &
+	parent=$!
+	until_true 20 grep -q . "/proc/$parent/task/$parent/children"
+	MANAGER=$(tr -d ' ' <"/proc/$parent/task/$parent/children")
+	until_true 60 is_active
+}
+
+in_manager() {
+	nsenter -t "$MANAGER" -m -p -i -C -r -w -- "$@"
+}
+
+is_active() {
+	[ "$(in_manager systemctl is-active waggle)" = active ]
+}
+
+main_pid() {
+	in_manager systemctl show waggle -p MainPID --value
+}
+
+is_another_than() {
+	is_active && [ "$(main_pid)" != "$1" ]
+}
+
+# By the unit, with all that it takes away from waggle.
+unit_runs() {
+	local deb first
+
+	deb=$("$REPO/tools/deb" "$TOOLS/../.." "$WORK")
+	root_copy
+	cp "$deb" "$ROOT/waggle.deb"
+	in_root dpkg -i /waggle.deb >"$WORK/dpkg" 2>&1 || { cat "$WORK/dpkg" >&2; return 1; }
+	run_addresses
+	cat >"$ROOT/etc/waggle/waggle.yaml" <<-END
+		services: [ { name: web, listen: 198.18.0.5:80, backends: [ 198.18.0.2:8080 ] } ]
+		connect: { cgroups: [ / ] }
+		accelerate: { cgroups: [ / ] }
+		policy: [ { action: deny, to: 198.18.9.0/24 } ]
+	END
+	manager_start || { in_manager cat /run/waggle.err >&2; return 1; }
+	first=$(main_pid)
+	in_manager waggle status >"$WORK/status"
+	grep -q '^web ' "$WORK/status"
+	grep -qx 'NoNewPrivs:	1' <(in_manager cat "/proc/$first/status")
+	grep -qx 'Seccomp:	2' <(in_manager cat "/proc/$first/status")
+	# What it denies it can name: the cgroup by its number.
+	in_manager timeout 60 waggle trace --json >"$WORK/trace" &
+	until_true 20 denied_here
+	kill -TERM $!
+	jq -e '.event == "denied" and (.cgroup | startswith("/")) and .process == "bash"' <(grep denied "$WORK/trace" | head -n 1)
+	in_manager systemctl reload waggle
+	[ "$(main_pid)" = "$first" ]
+	in_manager kill -KILL "$first"
+	until_true 30 is_another_than "$first"
+	in_manager systemctl stop waggle
+	# Balancing goes on, and ends with unload.
+	in_manager test -e /sys/fs/bpf/waggle
+	in_manager waggle unload
+	in_manager test ! -e /sys/fs/bpf/waggle
+	kill -KILL "$MANAGER"
+}
+
+denied_here() {
+	! in_manager bash -c 'exec 3<>/dev/tcp/198.18.9.1/80' 2>/dev/null
+	grep -q denied "$WORK/trace"
 }
 
 @test "deb: is installed, runs with few capabilities, is upgraded and removed" { inside package_lives; }
 @test "deb: systemd understands the unit" { inside unit_is_right; }
+@test "deb: systemd runs the unit, reloads it, and starts it again" { inside unit_runs; }
