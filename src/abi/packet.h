@@ -24,6 +24,7 @@
 #define PK_MTU_MIN_V4 552   /* the same for IPv4 */
 #define PK_PMTU_TICKS 600   /* how long it is believed */
 #define PK_FRAG_TICKS 30    /* how long the other fragments of a packet are waited for */
+#define PK_HOP_TICKS 8	    /* how long the route to one client is believed, while its next hop is */
 #define PK_FAR_MAP "pk_far" /* sized like lb_backends */
 #define PK_TABLE_MAP "pk_table"
 

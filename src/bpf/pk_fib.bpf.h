@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Next hops, from the kernel's routes and neighbours. A look-up costs more than all the rest of a packet, so what it
- * said is believed for one tick: by backend in pk_far, by connection (an index into pk_hops) towards clients.
+ * said is believed for one tick: by backend in pk_far, by connection (an index into pk_hops) towards clients, there for
+ * all who have the same next hop.
  */
 #pragma once
 
@@ -135,8 +136,10 @@ static __always_inline __u16 pk_hop_keep(const struct pk_hop *hop)
 			(void)__sync_lock_test_and_set(&h->used, 2);
 			return (__u16)index;
 		}
-		if (h->used == 2 && pk_hop_is(h, hop))
+		if (h->used == 2 && pk_hop_is(h, hop)) {
+			h->tick = hop->tick;
 			return (__u16)index;
+		}
 	}
 	return 0;
 }

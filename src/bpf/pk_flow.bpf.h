@@ -226,7 +226,11 @@ static __always_inline int pk_way_far(struct pk_ctx *ctx, const struct pk_pkt *p
 	return PK_GO;
 }
 
-/* The way to a client, remembered in its record. */
+/*
+ * The way to a client, remembered in its record: believed as long as somebody has been told the same next hop within
+ * this tick, so that another hardware address is noticed at once; and asked for again now and then even so, for the
+ * route to this client alone may have changed.
+ */
 static __always_inline int pk_way_client(struct pk_ctx *ctx, const struct pk_pkt *p, struct pk_conn *c,
 					 struct pk_way *way)
 {
@@ -234,9 +238,9 @@ static __always_inline int pk_way_client(struct pk_ctx *ctx, const struct pk_pkt
 	__u32 hop = c->hop;
 	int r;
 
-	if (hop && c->hop_tick == (__u16)p->now) {
+	if (hop && (__u16)((__u16)p->now - c->hop_tick) < PK_HOP_TICKS) {
 		way->hop = bpf_map_lookup_elem(&pk_hops, &hop);
-		if (way->hop)
+		if (way->hop && way->hop->tick == p->now)
 			return PK_GO;
 	}
 	pk_addr_copy(&ask->src, &c->vip);

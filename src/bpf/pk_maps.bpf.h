@@ -29,7 +29,7 @@ struct {
 
 /*
  * Next hops towards clients: few, for most clients are behind a router. Entries never change once they are made,
- * because records refer to them by index; when the table is full, others are looked up for each packet.
+ * but for their tick, because records refer to them by index; when the table is full, others are looked up for each packet.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

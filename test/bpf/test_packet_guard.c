@@ -194,6 +194,50 @@ static void flood(void)
 	assert_int_equal(fx_backend_conns(4), fx_conns());
 }
 
+static uint32_t open_of(uint32_t service)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < fx.buckets; i++)
+		for (uint32_t w = 0; w < PK_WAYS; w++)
+			n += fx.table[i].conn[w].state == PK_STATE_OPEN && fx.table[i].conn[w].service == service;
+	return n;
+}
+
+static void connect_from(enum who src, uint16_t port)
+{
+	struct seg s = syn(src, port);
+
+	assert_int_equal(run(&s), PK_FORWARDED);
+	s.tcp_flags = TH_ACK;
+	assert_int_equal(run(&s), PK_FORWARDED);
+}
+
+/* A service that is flooded up to its quota: another keeps its connections, and gets new ones. */
+static void flood_of_another(void)
+{
+	struct lb_plan plan = fx_service(2, SERVICE2, 80, IPPROTO_TCP, LB_FORWARD_DSR, LB_ROUND_ROBIN, one, 80);
+	uint32_t refused = 0;
+
+	plan.quota = 500;
+	fx_plan(&plan);
+	fx_service(1, SERVICE, 80, IPPROTO_TCP, LB_FORWARD_DSR, LB_ROUND_ROBIN, one, 80);
+	for (uint16_t i = 0; i < 500; i++)
+		connect_from(CLIENT, (uint16_t)(10000 + i));
+	for (uint32_t i = 0; i < 20000; i++) {
+		struct seg s = syn(i % 2 ? STRANGER : CLIENT2, (uint16_t)(i / 2));
+
+		s.dst = SERVICE2;
+		refused += run(&s) == PK_QUOTA;
+	}
+	assert_int_equal(refused, 20000 - 500);
+	assert_int_equal(fx_service_conns(2), 500);
+	for (uint16_t i = 0; i < 500; i++)
+		connect_from(CLIENT, (uint16_t)(20000 + i));
+	assert_int_equal(open_of(1), 1000);
+	assert_int_equal(fx_service_conns(1), 1000);
+}
+
 int main(void)
 {
 	static const struct fx_test tests[] = {
@@ -206,6 +250,7 @@ int main(void)
 		{ "maglev: the same again", maglev_is_repeatable, false, 0 },
 		{ "source: one client, one backend", source_affinity, false, 0 },
 		{ "a flood of SYNs", flood, true, 0 },
+		{ "a flood of another service", flood_of_another, true, 0 },
 	};
 
 	return fx_main("packet: guard", tests, ARRAY_SIZE(tests));
