@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Says everything that is wrong with a configuration, and touches nothing. */
-#include <errno.h>
-
 #include <jansson.h>
 
 #include "cmd/cmd.h"
@@ -50,19 +48,10 @@ static void check_summary(const char *path, const struct config *c)
 static int check_run(const struct check_args *args)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
-	struct config_errors errors = {};
-	struct err err = {};
-	int r = config_load(args->config, &c, &errors, &err);
+	int r = cmd_config("check", args->config, &c);
 
-	if (r == -EINVAL && errors.n) {
-		for (size_t i = 0; i < errors.n; i++)
-			(void)fprintf(stderr, "%s:%u:%u: %s\n", errors.v[i].pos.file, errors.v[i].pos.line,
-				      errors.v[i].pos.column, errors.v[i].text);
-		config_errors_done(&errors);
-		return EXIT_USAGE;
-	}
-	if (r < 0)
-		return cmd_fail(r == -ENOMEM ? EXIT_FAILED : EXIT_USAGE, "check: %s", err.text);
+	if (r != EXIT_DONE)
+		return r;
 	if (args->json)
 		return check_json(c);
 	check_summary(args->config, c);

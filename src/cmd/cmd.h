@@ -85,6 +85,10 @@ int cmd_fail(int code, const char *fmt, ...) _printf_(2, 3);
 /* demo_redirect.c: the demo of redirects, for cmd_demo. Returns an exit code. */
 int demo_redirect(const char *lab_name, uint64_t rounds, uint64_t seconds, bool json);
 
+/* config.c: the configuration of a command; EXIT_DONE, or everything that is wrong with it is on stderr. */
+struct config;
+int cmd_config(const char *command, const char *path, struct config **ret);
+
 /*
  * lab.c: what the commands with a lab of their own share.
  *

@@ -32,21 +32,6 @@ static const struct opt policy_opts[] = {
 	{ 0 },
 };
 
-static int load(const char *path, struct config **ret)
-{
-	struct config_errors errors = {};
-	struct err err = {};
-	int r = config_load(path, ret, &errors, &err);
-
-	for (size_t i = 0; r == -EINVAL && i < errors.n; i++)
-		(void)fprintf(stderr, "%s:%u:%u: %s\n", errors.v[i].pos.file, errors.v[i].pos.line,
-			      errors.v[i].pos.column, errors.v[i].text);
-	if (r < 0 && (r != -EINVAL || !errors.n))
-		(void)cmd_fail(EXIT_USAGE, "policy: %s", err.text);
-	config_errors_done(&errors);
-	return r;
-}
-
 static int parse_question(const struct policy_args *args, struct policy_question *ret, struct err *err)
 {
 	char host[256];
@@ -129,8 +114,9 @@ static int policy_test(const struct policy_args *args)
 	r = parse_question(args, &q, &err);
 	if (r < 0)
 		return cmd_fail(EXIT_USAGE, "policy: %s", err.text);
-	if (load(args->config, &c) < 0)
-		return EXIT_USAGE;
+	r = cmd_config("policy", args->config, &c);
+	if (r != EXIT_DONE)
+		return r;
 	r = policy_open(c, &policy, &err);
 	if (r < 0)
 		return cmd_fail(EXIT_FAILED, "policy: %s", err.text);

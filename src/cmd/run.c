@@ -16,28 +16,12 @@ static const struct opt run_opts[] = {
 	{ 0 },
 };
 
-static int run_load(const char *path, struct config **ret)
-{
-	struct config_errors errors = {};
-	struct err err = {};
-	int r = config_load(path, ret, &errors, &err);
-
-	if (r == -EINVAL && errors.n) {
-		for (size_t i = 0; i < errors.n; i++)
-			(void)fprintf(stderr, "%s:%u:%u: %s\n", errors.v[i].pos.file, errors.v[i].pos.line,
-				      errors.v[i].pos.column, errors.v[i].text);
-		config_errors_done(&errors);
-		return EXIT_USAGE;
-	}
-	return r < 0 ? cmd_fail(r == -ENOMEM ? EXIT_FAILED : EXIT_USAGE, "run: %s", err.text) : EXIT_DONE;
-}
-
 static int run_run(const struct run_args *args)
 {
 	char lacking[CAPS_LACKING_MAX];
 	struct config *config = NULL;
 	struct err err = {};
-	int r = run_load(args->config, &config);
+	int r = cmd_config("run", args->config, &config);
 
 	if (r != EXIT_DONE)
 		return r;
