@@ -7,74 +7,29 @@
  * goes through the namespaces in which sockets of ours were seen (ac_spaces).
  */
 #include <errno.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-#include <linux/inet_diag.h>
-#include <linux/netlink.h>
-#include <linux/sock_diag.h>
 
 #include <bpf/bpf.h>
 
 #include "base/log.h"
 #include "hook/accel_priv.h"
 #include "sys/bpf.h"
+#include "sys/diag.h"
 #include "sys/proc.h"
 
 #define IMPATIENT_MS 1000
 
-/*
- * Aborts a connection of the namespace we are in, as `ss -K` does. The cookie is compared by the kernel: no other
- * socket is met, whatever has become of this one.
- */
-static int diag_destroy(const struct ac_sock_dump *d)
-{
-	struct {
-		struct nlmsghdr head;
-		struct inet_diag_req_v2 req;
-	} ask = {
-		.head = { .nlmsg_len = sizeof(ask), .nlmsg_type = SOCK_DESTROY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK },
-		.req = {
-			.sdiag_family = (uint8_t)d->family,
-			.sdiag_protocol = IPPROTO_TCP,
-			.idiag_states = ~0U,
-			.id = {
-				.idiag_sport = htobe16(d->local_port),
-				.idiag_dport = htobe16(d->remote_port),
-				.idiag_cookie = { (uint32_t)d->sock.cookie, (uint32_t)(d->sock.cookie >> 32) },
-			},
-		},
-	};
-	struct {
-		struct nlmsghdr head;
-		struct nlmsgerr err;
-		char rest[256];
-	} answer;
-	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	ssize_t n;
-
-	memcpy(ask.req.id.idiag_src, d->local_addr, sizeof(d->local_addr));
-	memcpy(ask.req.id.idiag_dst, d->remote_addr, sizeof(d->remote_addr));
-	if (fd < 0 || send(fd, &ask, sizeof(ask), 0) < 0)
-		return -errno;
-	n = recv(fd, &answer, sizeof(answer), 0);
-	if (n < 0)
-		return -errno;
-	if ((size_t)n < sizeof(answer.head) + sizeof(answer.err) || answer.head.nlmsg_type != NLMSG_ERROR)
-		return -EPROTO;
-	return answer.err.error;
-}
-
 static int destroy_in(uint32_t netns, const struct ac_sock_dump *d)
 {
-	_cleanup_close_ int fd = netns_open(netns);
-	int was = fd < 0 ? fd : netns_enter(fd), r;
+	struct diag_socket s = {
+		.cookie = d->sock.cookie,
+		.local_port = d->local_port,
+		.remote_port = d->remote_port,
+		.family = d->family,
+	};
 
-	if (was < 0)
-		return was;
-	r = diag_destroy(d);
-	netns_return(was);
-	return r;
+	memcpy(s.local_addr, d->local_addr, sizeof(s.local_addr));
+	memcpy(s.remote_addr, d->remote_addr, sizeof(s.remote_addr));
+	return diag_destroy_in(netns, &s);
 }
 
 /* Where the programs cannot reset a connection they never count it, and so nobody counts beside us. */

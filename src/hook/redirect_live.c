@@ -11,7 +11,6 @@
 #include "hook/redirect_priv.h"
 #include "sys/bpf.h"
 #include "sys/diag.h"
-#include "sys/proc.h"
 
 static int denied_close(const struct rd_denied *d)
 {
@@ -21,19 +20,10 @@ static int denied_close(const struct rd_denied *d)
 		.remote_port = d->remote_port,
 		.family = d->family,
 	};
-	_cleanup_close_ int fd = netns_open(d->netns);
-	int was, r;
 
-	if (fd < 0)
-		return fd;
-	was = netns_enter(fd);
-	if (was < 0)
-		return was;
 	memcpy(s.local_addr, d->local_addr, sizeof(s.local_addr));
 	memcpy(s.remote_addr, d->remote_addr, sizeof(s.remote_addr));
-	r = diag_destroy(&s);
-	netns_return(was);
-	return r;
+	return diag_destroy_in(d->netns, &s);
 }
 
 static void denied_reset(struct redirect *r, const struct rd_denied *d)

@@ -12,6 +12,7 @@
 #include <linux/sock_diag.h>
 
 #include "base/util.h"
+#include "sys/proc.h"
 
 int diag_destroy(const struct diag_socket *s)
 {
@@ -49,4 +50,16 @@ int diag_destroy(const struct diag_socket *s)
 	if ((size_t)n < sizeof(answer.head) + sizeof(answer.err) || answer.head.nlmsg_type != NLMSG_ERROR)
 		return -EPROTO;
 	return answer.err.error;
+}
+
+int diag_destroy_in(uint32_t netns, const struct diag_socket *s)
+{
+	_cleanup_close_ int fd = netns_open(netns);
+	int was = fd < 0 ? fd : netns_enter(fd), r;
+
+	if (was < 0)
+		return was;
+	r = diag_destroy(s);
+	netns_return(was);
+	return r;
 }

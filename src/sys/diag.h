@@ -14,3 +14,6 @@ struct diag_socket {
 
 /* Aborts its connection, as `ss -K` does. -ENOENT: there is no such socket any more. */
 int diag_destroy(const struct diag_socket *s);
+
+/* The same in another namespace, by its inode number. */
+int diag_destroy_in(uint32_t netns, const struct diag_socket *s);
