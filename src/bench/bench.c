@@ -21,8 +21,8 @@ const struct bench benches[] = {
 	  OBSERVE_WAYS, OBSERVE_ALL, scene_hosts, ARRAY_SIZE(scene_hosts), observe_rows, observe_done },
 	{ "redirect", "a sidecar: a transparent haproxy reached by nftables REDIRECT, and by waggle", redirect_ways,
 	  REDIRECT_WAYS, REDIRECT_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), redirect_rows, redirect_done },
-	{ "packet", "the packet hook: a packet in XDP beside nothing at all, many services, floods of SYNs", packet_ways,
-	  PACKET_WAYS, PACKET_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), packet_rows, packet_done },
+	{ "packet", "the packet hook: a packet in XDP beside nothing at all, many services, floods of SYNs",
+	  packet_ways, PACKET_WAYS, PACKET_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), packet_rows, packet_done },
 	{ 0 },
 };
 
@@ -274,7 +274,7 @@ int bench_measure(struct bench_run *run, struct err *err)
 {
 	int r = 0;
 
-	struct cpu_time before, after;
+	struct cpu_time before = {}, after = {};
 
 	find_cpus(run);
 	check_needs(run);

@@ -8,7 +8,7 @@
 
 int http_load(const struct lab *lab, const struct wrk_spec *spec, struct http_result *ret, struct err *err)
 {
-	struct cpu_time before, after;
+	struct cpu_time before = {}, after = {};
 	struct http_result got = {};
 	double busy_us;
 	int r = cpu_read(&before, err);

@@ -13,12 +13,13 @@ const struct lab_host scene_hosts[4] = {
 };
 
 /* %1$s is the private directory. */
-static const char backend_form[] = "	server {\n"
-				   "		listen 80 backlog=4096;\n"
-				   "		location = / { return 200 \"the bee dances\\n\"; }\n"
-				   "		location = /close { keepalive_timeout 0; return 200 \"the bee dances\\n\"; }\n"
-				   "		root %1$s/files;\n"
-				   "	}\n";
+static const char backend_form[] =
+	"	server {\n"
+	"		listen 80 backlog=4096;\n"
+	"		location = / { return 200 \"the bee dances\\n\"; }\n"
+	"		location = /close { keepalive_timeout 0; return 200 \"the bee dances\\n\"; }\n"
+	"		root %1$s/files;\n"
+	"	}\n";
 
 static const char balancer_http[] = "	upstream each {\n"
 				    "		server " SCENE_HTTP1 ";\n"
