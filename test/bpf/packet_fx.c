@@ -413,6 +413,9 @@ static int verdict_sent(void)
 	return fx.hook == FX_XDP ? 3 /* XDP_TX */ : 7 /* TC_ACT_REDIRECT */;
 }
 
+/* Packets that were compared byte by byte, of this process. */
+static size_t n_compared;
+
 static void check_reason(enum pk_reason want, int line)
 {
 	enum pk_reason got = fx_reason();
@@ -443,6 +446,7 @@ void fx_sent(const struct seg *in, const struct seg *out, const struct outer *ou
 		dump("wanted", &want, &got);
 		fail_msg("line %d: the packet is not the one that was wanted", line);
 	}
+	n_compared++;
 }
 
 void fx_kept_bytes(const struct pkt *in, enum pk_reason reason, int line)
@@ -458,6 +462,7 @@ void fx_kept_bytes(const struct pkt *in, enum pk_reason reason, int line)
 		dump("got", &got, in);
 		fail_msg("line %d: a packet that was passed has changed", line);
 	}
+	n_compared++;
 }
 
 void fx_kept(const struct seg *in, enum pk_reason reason, int line)
@@ -490,6 +495,7 @@ int fx_main(const char *group, const struct fx_test *tests, size_t n)
 	static struct fx_case cases[CASES_MAX];
 	static struct CMUnitTest units[CASES_MAX];
 	size_t k = 0;
+	int r;
 
 	for (size_t i = 0; i < n; i++)
 		for (int hook = FX_XDP; hook <= FX_TC; hook++)
@@ -509,5 +515,7 @@ int fx_main(const char *group, const struct fx_test *tests, size_t n)
 								.initial_state = &cases[k] };
 				k++;
 			}
-	return _cmocka_run_group_tests(group, units, k, fx_open, fx_close);
+	r = _cmocka_run_group_tests(group, units, k, fx_open, fx_close);
+	print_message("%s: %zu packets compared\n", group, n_compared);
+	return r;
 }

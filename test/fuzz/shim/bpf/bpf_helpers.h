@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * In the place of libbpf's, so that programs of src/bpf compile for user space: maps become memory, and helpers
+ * functions of test/fuzz/shim/shim.h. Only what the packet hook in XDP uses.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#undef __always_inline
+#undef __noinline
+#define __always_inline inline __attribute__((always_inline))
+#define __noinline __attribute__((noinline))
+#define SEC(name)
+#define __uint(name, val) int(*name)[val]
+#define __type(name, val) typeof(val) *name
+#define __array(name, val) typeof(val) *name[]
+#define barrier() __asm__ volatile("" ::: "memory")
+#define barrier_var(var) __asm__ volatile("" : "+r"(var))
+
+/* What the declaration of a map says, as numbers. */
+struct shim_type {
+	unsigned int type, entries, key, value;
+};
+#define SHIM_OF(map)                                                                                        \
+	((struct shim_type){ sizeof(*(map)->type) / sizeof(int), sizeof(*(map)->max_entries) / sizeof(int), \
+			     sizeof(*(map)->key), sizeof(*(map)->value) })
+
+void *shim_lookup(const void *map, struct shim_type type, const void *key);
+long shim_update(const void *map, struct shim_type type, const void *key, const void *value);
+#define bpf_map_lookup_elem(map, key) shim_lookup((map), SHIM_OF(map), (key))
+#define bpf_map_update_elem(map, key, value, flags) shim_update((map), SHIM_OF(map), (key), (value))
+
+/* Returns what the next program does; a tail call does not come back. */
+int shim_tail_call(struct xdp_md *ctx, unsigned int index);
+#define bpf_tail_call(ctx, map, index) return shim_tail_call((ctx), (index))
+
+uint64_t bpf_jiffies64(void);
+uint32_t bpf_get_prandom_u32(void);
+long bpf_redirect(uint32_t ifindex, uint64_t flags);
+long bpf_fib_lookup(void *ctx, struct bpf_fib_lookup *params, int len, uint32_t flags);
+long bpf_xdp_adjust_head(struct xdp_md *ctx, int delta);
+long bpf_xdp_adjust_tail(struct xdp_md *ctx, int delta);
+uint64_t bpf_xdp_get_buff_len(struct xdp_md *ctx);
+long bpf_loop(uint32_t n, void *fn, void *data, uint64_t flags);
+struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, uint32_t len, uint64_t netns,
+				    uint64_t flags);
+long bpf_sk_release(void *sk);
