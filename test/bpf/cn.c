@@ -4,18 +4,17 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "model/addr.h"
 #include "sys/bpf.h"
+#include "place.h"
 #include "sys/cgroup.h"
 
 struct cn cn;
@@ -28,52 +27,13 @@ static pthread_t server_thread;
 static bool server_runs;
 static int server_epoll = -1, server_stop[2] = { -1, -1 };
 
-static int write_file(const char *path, const char *text)
-{
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	return fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) ? -errno : 0;
-}
-
-static int enter_cgroup(const char *dir)
-{
-	char path[1100], pid[16];
-
-	(void)snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
-	(void)snprintf(pid, sizeof(pid), "%d", getpid());
-	return write_file(path, pid);
-}
-
-static int find_cgroup(const char *root)
-{
-	_cleanup_fclose_ FILE *f = fopen("/proc/self/cgroup", "re");
-	char line[512];
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (strncmp(line, "0::", 3))
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		(void)snprintf(cgroup_before, sizeof(cgroup_before), "%s%s", root, line + 3);
-		return 0;
-	}
-	return -ENOENT;
-}
-
-static int loopback_up(void)
-{
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-
-	return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
-}
-
 int cn_away(void **state)
 {
 	_cleanup_free_ char *root = NULL;
 	struct err err = {};
 
 	bpf_sys_init();
-	if (cgroup_root(&root, &err) < 0 || find_cgroup(root) < 0) {
+	if (cgroup_root(&root, &err) < 0 || place_find_cgroup(cgroup_before, sizeof(cgroup_before)) < 0) {
 		print_error("%s\n", err.text);
 		return -1;
 	}
@@ -82,21 +42,22 @@ int cn_away(void **state)
 	(void)snprintf(cn.pins, sizeof(cn.pins), "%.200s/pins", bpffs);
 	netns_before = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	mntns_before = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-	if (mkdir(cn.cgroup, 0755) < 0 || enter_cgroup(cn.cgroup) < 0 || unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
-	    loopback_up() < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mkdir(bpffs, 0700) < 0 ||
+	if (mkdir(cn.cgroup, 0755) < 0 || place_enter_cgroup(cn.cgroup) < 0 ||
+	    unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 || place_loopback_up() < 0 ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mkdir(bpffs, 0700) < 0 ||
 	    mount("bpf", bpffs, "bpf", 0, NULL) < 0) {
 		print_error("cannot make a cgroup and namespaces: %s: run as root\n", strerror(errno));
 		return -1;
 	}
 	return setenv("WAGGLE_BPF_DIR", cn.pins, 1) |
-	       write_file("/proc/sys/net/ipv4/ip_local_port_range", "2000 65000");
+	       place_write("/proc/sys/net/ipv4/ip_local_port_range", "2000 65000");
 }
 
 int cn_home(void **state)
 {
 	(void)umount2(bpffs, MNT_DETACH);
 	if (setns(netns_before, CLONE_NEWNET) < 0 || setns(mntns_before, CLONE_NEWNS) < 0 ||
-	    enter_cgroup(cgroup_before) < 0)
+	    place_enter_cgroup(cgroup_before) < 0)
 		return -1;
 	closep(&netns_before);
 	closep(&mntns_before);

@@ -3,12 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "place.h"
 #include "sys/cgroup.h"
 #include "sys/proc.h"
 
@@ -17,59 +16,19 @@ struct fx fx;
 static char cgroup_dir[512], cgroup_before[1024];
 static int netns_before = -1, cgroup_fd = -1;
 
-static int write_file(const char *path, const char *text)
-{
-	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	return fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) ? -errno : 0;
-}
-
-static int enter_cgroup(const char *dir)
-{
-	char path[1100], pid[16];
-
-	(void)snprintf(path, sizeof(path), "%s/cgroup.procs", dir);
-	(void)snprintf(pid, sizeof(pid), "%d", getpid());
-	return write_file(path, pid);
-}
-
-/* Where in the v2 tree the process is now. */
-static int find_cgroup(const char *root)
-{
-	_cleanup_fclose_ FILE *f = fopen("/proc/self/cgroup", "re");
-	char line[512];
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (strncmp(line, "0::", 3))
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		(void)snprintf(cgroup_before, sizeof(cgroup_before), "%s%s", root, line + 3);
-		return 0;
-	}
-	return -ENOENT;
-}
-
-static int loopback_up(void)
-{
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-
-	return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
-}
-
 int fx_away(void **state)
 {
 	_cleanup_free_ char *root = NULL;
 	struct err err = {};
 
-	if (cgroup_root(&root, &err) < 0 || find_cgroup(root) < 0) {
+	if (cgroup_root(&root, &err) < 0 || place_find_cgroup(cgroup_before, sizeof(cgroup_before)) < 0) {
 		print_error("%s\n", err.text);
 		return -1;
 	}
 	(void)snprintf(cgroup_dir, sizeof(cgroup_dir), "%s/waggle-bpf-%d", root, getpid());
 	netns_before = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (mkdir(cgroup_dir, 0755) < 0 || enter_cgroup(cgroup_dir) < 0 || unshare(CLONE_NEWNET) < 0 ||
-	    loopback_up() < 0) {
+	if (mkdir(cgroup_dir, 0755) < 0 || place_enter_cgroup(cgroup_dir) < 0 || unshare(CLONE_NEWNET) < 0 ||
+	    place_loopback_up() < 0) {
 		print_error("cannot make a cgroup and a namespace: %s: run as root\n", strerror(errno));
 		return -1;
 	}
@@ -80,7 +39,7 @@ int fx_away(void **state)
 int fx_home(void **state)
 {
 	closep(&cgroup_fd);
-	if (setns(netns_before, CLONE_NEWNET) < 0 || enter_cgroup(cgroup_before) < 0)
+	if (setns(netns_before, CLONE_NEWNET) < 0 || place_enter_cgroup(cgroup_before) < 0)
 		return -1;
 	closep(&netns_before);
 	return rmdir(cgroup_dir);
@@ -308,7 +267,7 @@ void fx_sysctl(const char *path, const char *value)
 	char full[256];
 
 	(void)snprintf(full, sizeof(full), "/proc/sys/net/%s", path);
-	assert_int_equal(write_file(full, value), 0);
+	assert_int_equal(place_write(full, value), 0);
 }
 
 int fx_lose(enum bpf_attach_type way, uint8_t mask, uint8_t want)

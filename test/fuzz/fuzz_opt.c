@@ -4,25 +4,11 @@
 #include <stdint.h>
 #include <unistd.h>
 
-#include "cmd/cmd.h"
+#include "../lib/opt_table.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
-struct args {
-	bool json;
-	const char *dir;
-	struct opt_list port;
-	uint64_t rounds;
-};
-
-static const struct opt table[] = {
-	{ "json", OPT_FLAG, NULL, "flag", offsetof(struct args, json), 0, 0 },
-	{ "dir", OPT_STRING, "DIR", "string", offsetof(struct args, dir), 0, 0 },
-	{ "port", OPT_LIST, "LIST", "list", offsetof(struct args, port), 0, 0 },
-	{ "rounds", OPT_U64, "N", "number", offsetof(struct args, rounds), 1, 100 },
-	{ 0 },
-};
 static const struct cmd cmd = {
 	.name = "fuzz", .args = "[A [B]]", .help = "", .opts = table, .letter_for = "dir", .max = 2
 };
@@ -48,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		argv[argc++] = word;
 	optind = 0; /* glibc's way of starting over after a word was left half read */
 	r = opt_parse(&cmd, argc, argv, &args, &first);
-	if (args.rounds < 1 || args.rounds > 100 || (r == 0 && (first < 1 || first > argc || argc - first > 2)))
+	if (args.rounds < 1 || args.rounds > ROUNDS_MAX || (r == 0 && (first < 1 || first > argc || argc - first > 2)))
 		abort();
 	if (r > 0 || (r < 0 && OPT_EXIT(r) != EXIT_DONE && OPT_EXIT(r) != EXIT_USAGE))
 		abort();

@@ -1,25 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The option table of the commands: what is taken, and that each refusal is one line that names the remedy. */
-#include "cmd/cmd.h"
+#include "../lib/opt_table.h"
 
 #include <stdint.h>
 
 #include "unit.h"
-
-struct args {
-	bool json;
-	const char *dir;
-	struct opt_list port;
-	uint64_t rounds;
-};
-
-static const struct opt table[] = {
-	{ "json", OPT_FLAG, NULL, "as JSON", offsetof(struct args, json), 0, 0 },
-	{ "dir", OPT_STRING, "DIR", "a directory", offsetof(struct args, dir), 0, 0 },
-	{ "port", OPT_LIST, "LIST", "ports", offsetof(struct args, port), 0, 0 },
-	{ "rounds", OPT_U64, "N", "how often", offsetof(struct args, rounds), 1, 100 },
-	{ 0 },
-};
 
 static const struct cmd cmd_none = { .name = "none", .args = "", .help = "takes no operand", .opts = table };
 static const struct cmd cmd_two = {
