@@ -129,11 +129,8 @@ static void test_set(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_root),
-		cmocka_unit_test(test_open),
-		cmocka_unit_test(test_refuses),
-		cmocka_unit_test(test_set),
-		cmocka_unit_test(test_path),
+		cmocka_unit_test(test_root), cmocka_unit_test(test_open), cmocka_unit_test(test_refuses),
+		cmocka_unit_test(test_set),  cmocka_unit_test(test_path),
 	};
 
 	return cmocka_run_group_tests_name("cgroup", tests, setup, teardown);
