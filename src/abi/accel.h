@@ -11,7 +11,7 @@
 #include <linux/types.h>
 
 /* Written into ac_ctl; user space refuses maps of another version (a different waggle's leftovers). */
-#define AC_ABI_VERSION 3
+#define AC_ABI_VERSION 4
 #define AC_COMM_LEN 16
 #define AC_PORTS 65536
 
@@ -103,6 +103,7 @@ enum ac_why {
 	X(RETURN, "return", "times a direction came back from TCP")                                       \
 	X(PEND_LOST, "pend_lost", "handshakes whose record was gone: SYN cookies, or a full table")       \
 	X(BRIEF, "brief", "pairs not joined at once because their listener's connections are short")      \
+	X(LASTS, "lasts", "brief connections that turned out to last, and so are joined late")            \
 	X(POISONED, "poisoned", "handshakes refused for duplicate numbers")                               \
 	X(MAP_FULL, "map_full", "sockets not joined because a table was full")                            \
 	X(BUSY, "busy", "sockets not joined because another sockmap holds them")                          \

@@ -25,6 +25,39 @@ struct {
 	__type(value, struct ac_sock);
 } ac_sk SEC(".maps");
 
+/* What is remembered of a socket that has no storage: see ac_note.bpf.h. */
+struct ac_noted {
+	__u64 cookie;
+	struct ac_exe_key exe;
+	struct ac_exe_key peer_exe; /* from here on: of a short connection alone */
+	struct ac_key key;
+	__u64 self; /* as in struct ac_sock */
+	__u64 peer;
+	__u64 peer_cookie;
+	__u64 listener;
+	__u64 st; /* address of its struct ac_sock, once it has one */
+	__u32 born_ms;
+	__u8 why; /* enum ac_why: why it is not joined; NONE: not a short connection */
+	__u8 is_server;
+	__u8 pad[2];
+};
+
+struct ac_note {
+	struct bpf_spin_lock lock;
+	__u32 pad;
+	struct ac_noted of;
+};
+
+/* Several seconds of the connections that a machine makes: as long as a short one may take to show that it lasts. */
+#define AC_NOTES (1 << 16) /* a power of two */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, AC_NOTES);
+	__type(key, __u32);
+	__type(value, struct ac_note);
+} ac_notes SEC(".maps");
+
 /*
  * Handshakes in flight, by sequence numbers: made before the SYN-ACK leaves, consumed when the server's
  * side is established. An LRU, because a client may never answer; what it loses is counted (pend_lost).

@@ -8,6 +8,17 @@
 #include "bpf/ac_iter.bpf.h"
 #include "bpf/ac_pair.bpf.h"
 
+/*
+ * Which events of the socket sockops is called for: before Linux 6.12 the kernel has no way to change that from here
+ * (commit 3882dccf48f9), and it stays as it was.
+ */
+#define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
+#define ac_flags_put(ctx, value)                                                                  \
+	do {                                                                                      \
+		int _flags = (value);                                                             \
+		bpf_setsockopt(ctx, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &_flags, sizeof(_flags)); \
+	} while (0)
+
 static __always_inline void ac_move_left(struct bpf_iter__tcp *ctx, struct ac_sock *st, enum ac_why why)
 {
 	struct ac_move_left left = { .cookie = st->cookie, .why = why };
@@ -30,6 +41,8 @@ static __always_inline void ac_take_out(struct tcp_sock *tp, struct ac_sock *st,
 	if (bpf_map_delete_elem(&ac_socks, &st->cookie))
 		return;
 	ac_lowat_set(tp, tp, 0);
+	/* Each send would ask for header options, which nobody needs any more. */
+	ac_flags_put(tp, BPF_SOCK_OPS_STATE_CB_FLAG);
 	ac_left(st, why);
 }
 
@@ -65,6 +78,7 @@ static __always_inline void ac_leave_self(struct bpf_sock_ops *ctx, struct tcp_s
 		return;
 	bpf_map_delete_elem(&ac_odd, &st->cookie);
 	ac_lowat_set(ctx, (__u64)tp, 0);
+	ac_flags_put(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 	ac_left(st, why);
 }
 
@@ -106,11 +120,6 @@ static __always_inline void ac_move_odd(struct bpf_iter__tcp *ctx, struct sock_c
 	bpf_map_delete_elem(&ac_odd, &st->cookie);
 }
 
-#define TCP_BPF_SOCK_OPS_CB_FLAGS 1008
-
-/* A connection of a listener with short ones that is older than this lasts. */
-#define AC_LASTS_NS 300000000ULL
-
 /*
  * One that streamed small writes may have other habits by now, which cannot be seen from outside. So it is tried
  * again: after two seconds, and each further time after twice as long. A try costs some hundred sends.
@@ -142,7 +151,7 @@ static __always_inline bool ac_join_fit(struct tcp_sock *tp, const struct ac_soc
 	 */
 	if (ac_exe_forced(&st->exe) && !ac_is_nonblock(sk))
 		return false;
-	if (st->why == AC_WHY_BRIEF && bpf_ktime_get_ns() - st->born_ns < AC_LASTS_NS)
+	if (st->why == AC_WHY_BRIEF && !ac_lasts((__u32)(st->born_ns / 1000000)))
 		return false;
 	if (st->why == AC_WHY_SMALL && !ac_is_due(st))
 		return false;
@@ -150,6 +159,25 @@ static __always_inline bool ac_join_fit(struct tcp_sock *tp, const struct ac_soc
 		return true;
 	(void)ac_learn_wait(&st->exe, sk);
 	return false;
+}
+
+/* A socket that has lasted, of which there is only a note, gets its storage. */
+static __always_inline struct ac_sock *ac_adopt(struct tcp_sock *tp)
+{
+	struct ac_noted of;
+	struct ac_sock *st;
+
+	if (!ac_note_get(BPF_CORE_READ((struct sock *)tp, __sk_common.skc_cookie.counter), &of) || !of.peer ||
+	    !ac_lasts(of.born_ms))
+		return NULL;
+	st = bpf_sk_storage_get(&ac_sk, tp, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st) {
+		ac_count(AC_STAT_MAP_FULL);
+		return NULL;
+	}
+	ac_note_tell(st, &of);
+	st->read_seq = of.is_server ? of.key.client_seq : of.key.server_seq;
+	return st;
 }
 
 /* The first walk marks who is fit, and lets clients learn of their servers. */
@@ -161,13 +189,15 @@ static __always_inline void ac_join_mark(struct tcp_sock *tp, struct ac_sock *st
 		return;
 	if (!st->peer && !ac_way_meet(st))
 		return;
+	/* Ends that had no storage when they were paired learn here where the other's is. */
+	if (!st->peer_st)
+		ac_note_st(st->cookie, (__u64)st);
 	bpf_map_update_elem(&ac_ready, &st->cookie, &ready, BPF_NOEXIST);
 }
 
 /* Puts the socket into the map. False: it has to wait. */
 static __always_inline bool ac_join_put(struct tcp_sock *tp, struct ac_sock *st)
 {
-	int flags = AC_JOIN_FLAGS;
 	long r = bpf_map_update_elem(&ac_socks, &st->cookie, tp, BPF_NOEXIST);
 
 	if (r) {
@@ -184,9 +214,9 @@ static __always_inline bool ac_join_put(struct tcp_sock *tp, struct ac_sock *st)
 		return false;
 	}
 	ac_lowat_set(tp, tp, AC_LOWAT);
-	/* One that was taken for brief has not asked for it; where the kernel cannot (before 6.8), it does without. */
-	if (st->why == AC_WHY_BRIEF)
-		bpf_setsockopt(tp, SOL_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+	ac_flags_put(tp, AC_JOIN_FLAGS);
+	if (!st->peer_st)
+		st->peer_st = ac_note_st_of(st->peer_cookie);
 	if (st->why == AC_WHY_SMALL && st->again < AC_AGAIN_MAX)
 		st->again++;
 	st->small = 0;

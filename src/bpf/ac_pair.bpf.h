@@ -16,6 +16,7 @@
 #pragma once
 
 #include "bpf/ac_learn.bpf.h"
+#include "bpf/ac_note.bpf.h"
 
 /* WRITE_HDR_OPT is for ac_packet(): no option is ever written. */
 #define AC_JOIN_FLAGS (BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
@@ -48,13 +49,11 @@ static __always_inline void ac_pair_connect(struct bpf_sock_ops *ctx)
 
 	if (!sk || !ac_exe_current(&exe))
 		return;
-	st = bpf_sk_storage_get(&ac_sk, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!st) {
-		ac_count(AC_STAT_MAP_FULL);
-		return;
-	}
-	__builtin_memset(st, 0, sizeof(*st));
-	st->exe = exe;
+	/* A socket that was connected before, and is again: nothing of what was known of it holds. */
+	st = bpf_sk_storage_get(&ac_sk, sk, NULL, 0);
+	if (st)
+		__builtin_memset(st, 0, sizeof(*st));
+	ac_note_connect(bpf_get_socket_cookie(ctx), &exe);
 	ac_exe_get(&exe, (void *)bpf_get_current_task());
 }
 
@@ -211,64 +210,55 @@ static __always_inline void ac_space_note(struct tcp_sock *tp)
 		bpf_map_update_elem(&ac_spaces, &inum, &one, BPF_ANY);
 }
 
+/*
+ * Of short connections one server in eight is asked at its end whether they still are. Cookies are given out in turn, so
+ * their low bits may say which end it is: 2^64 divided by the golden ratio spreads them.
+ */
+static __always_inline bool ac_is_asked(__u64 server_cookie)
+{
+	return !((server_cookie * 0x9e3779b97f4a7c15ULL) >> 61);
+}
+
 /* Follows a pair that is not joined as far as its programs are still being learned, or someone watches. */
 static __always_inline void ac_watch(struct bpf_sock_ops *ctx, struct ac_sock *st, enum ac_why why)
 {
+	int flags = BPF_SOCK_OPS_STATE_CB_FLAG;
+
 	st->state = AC_SOCK_WATCHED;
 	st->why = why;
 	st->read_seq = st->is_server ? st->key.client_seq : st->key.server_seq;
-	/* Of short connections one server in eight is asked at its end whether they still are. */
-	if (why == AC_WHY_BRIEF && (!st->is_server || (st->cookie & 7)))
-		return;
-	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
-					       (why == AC_WHY_LEARNING ? AC_WATCH_FLAGS : BPF_SOCK_OPS_STATE_CB_FLAG));
+	if (why == AC_WHY_LEARNING)
+		flags = AC_WATCH_FLAGS;
+	else if (why == AC_WHY_BRIEF)
+		flags = BPF_SOCK_OPS_RTT_CB_FLAG;
+	if (why == AC_WHY_BRIEF && st->is_server && ac_is_asked(st->cookie))
+		flags |= BPF_SOCK_OPS_STATE_CB_FLAG;
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | flags);
 }
 
 /* What is noted of either end at its birth. NULL: there is no room, which is counted. */
 static __always_inline struct ac_sock *ac_sock_born(struct bpf_sock_ops *ctx, struct bpf_sock *sk,
-						    const struct ac_key *key, struct tcp_sock **ret_tp)
+						    const struct ac_key *key, struct tcp_sock *tp)
 {
 	struct ac_sock *st = bpf_sk_storage_get(&ac_sk, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 
-	if (!st || !tp) {
+	if (!st) {
 		ac_count(AC_STAT_MAP_FULL);
 		return NULL;
 	}
-	ac_space_note(tp);
 	st->cookie = bpf_get_socket_cookie(ctx);
 	st->self = (__u64)tp;
 	st->key = *key;
 	st->born_ns = bpf_ktime_get_ns();
-	*ret_tp = tp;
 	return st;
 }
 
-static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_ctl *ctl)
+/* What speaks against joining the client of this announcement. */
+static __always_inline enum ac_why ac_client_why(struct bpf_sock_ops *ctx, struct ac_ctl *ctl, struct tcp_sock *tp,
+						 struct ac_pend *pend, const struct ac_exe_key *exe)
 {
-	struct ac_key key = { .client_seq = ctx->snd_nxt, .server_seq = ctx->rcv_nxt };
-	struct bpf_sock *sk = ctx->sk;
-	struct ac_pend *pend;
-	struct tcp_sock *tp;
-	struct ac_sock *st;
-	enum ac_why why;
+	enum ac_why why = ac_sock_why(ctx, ctl, tp);
 
-	if (!sk)
-		return;
-	pend = bpf_map_lookup_elem(&ac_pend, &key);
-	if (!pend) {
-		bpf_sk_storage_delete(&ac_sk, sk);
-		ac_count(AC_STAT_REMOTE);
-		return;
-	}
-	st = ac_sock_born(ctx, sk, &key, &tp);
-	if (!st)
-		return;
-	ac_count(AC_STAT_LOCAL);
-	st->peer_exe = pend->server_exe;
-	st->peer_forced = ac_exe_forced(&st->peer_exe);
-
-	why = ac_sock_why(ctx, ctl, tp);
 	/* tcp_finish_connect() of TCP_REPAIR has no packet, and its numbers are the caller's choice. */
 	if (!why && (!ctx->skb_len || (ctx->skb_tcp_flags & (TCPHDR_SYN | TCPHDR_ACK)) != (TCPHDR_SYN | TCPHDR_ACK)))
 		why = AC_WHY_REPAIR;
@@ -279,21 +269,83 @@ static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_c
 	if (!why && pend->poisoned)
 		why = AC_WHY_DUPLICATE;
 	if (!why)
-		why = ac_exe_why(&st->exe);
+		why = ac_exe_why(exe);
 	if (!why)
 		why = ac_exe_why(&pend->server_exe);
 	if (!why && pend->brief) {
 		why = AC_WHY_BRIEF;
 		ac_count(AC_STAT_BRIEF);
 	}
-	if (!why)
-		why = ac_insert(ctx, st->self, st->cookie);
+	return why;
+}
 
-	pend->client = st->self;
-	pend->client_exe = st->exe;
-	pend->client_cookie = st->cookie;
+/* Is a note enough for this end of a connection to a listener with short ones? Who is learned of is watched. */
+static __always_inline bool ac_is_light(const struct ac_ctl *ctl, bool brief, enum ac_why why)
+{
+	return brief && !ctl->trace &&
+	       (why == AC_WHY_BRIEF || why == AC_WHY_SLEEPS || why == AC_WHY_SPLICES || why == AC_WHY_UNFIT ||
+		why == AC_WHY_MAY_SPLICE);
+}
+
+/* Makes the note, the rest of which is the caller's. If the connection lasts, an ACK will tell (ac_rtt). */
+static __always_inline void ac_light(struct bpf_sock_ops *ctx, struct ac_noted *of, struct tcp_sock *tp,
+				     const struct ac_key *key, enum ac_why why)
+{
+	of->self = (__u64)tp;
+	of->key = *key;
+	of->born_ms = (__u32)(bpf_ktime_get_ns() / 1000000);
+	of->why = why;
+	ac_note_put(of);
+	if (why == AC_WHY_BRIEF)
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_RTT_CB_FLAG);
+}
+
+static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_ctl *ctl)
+{
+	struct ac_key key = { .client_seq = ctx->snd_nxt, .server_seq = ctx->rcv_nxt };
+	struct ac_noted of = {};
+	struct bpf_sock *sk = ctx->sk;
+	struct ac_pend *pend;
+	struct tcp_sock *tp;
+	struct ac_sock *st = NULL;
+	enum ac_why why;
+
+	if (!sk)
+		return;
+	pend = bpf_map_lookup_elem(&ac_pend, &key);
+	tp = pend ? bpf_skc_to_tcp_sock(sk) : NULL;
+	if (!tp) {
+		bpf_sk_storage_delete(&ac_sk, sk);
+		ac_count(AC_STAT_REMOTE);
+		return;
+	}
+	ac_space_note(tp);
+	of.cookie = bpf_get_socket_cookie(ctx);
+	(void)ac_note_exe(of.cookie, &of.exe);
+	of.peer_exe = pend->server_exe;
+	why = ac_client_why(ctx, ctl, tp, pend, &of.exe);
+	if (ac_is_light(ctl, pend->brief, why)) {
+		bpf_sk_storage_delete(&ac_sk, sk);
+		ac_light(ctx, &of, tp, &key, why);
+	} else {
+		st = ac_sock_born(ctx, sk, &key, tp);
+		if (!st)
+			return;
+		st->exe = of.exe;
+		st->peer_exe = of.peer_exe;
+		st->peer_forced = ac_exe_forced(&st->peer_exe);
+		if (!why)
+			why = ac_insert(ctx, st->self, st->cookie);
+	}
+	ac_count(AC_STAT_LOCAL);
+
+	pend->client = (__u64)tp;
+	pend->client_exe = of.exe;
+	pend->client_cookie = of.cookie;
 	pend->client_st = (__u64)st;
 	pend->why = why;
+	if (!st)
+		return;
 	if (why) {
 		ac_watch(ctx, st, why);
 	} else {
@@ -303,34 +355,68 @@ static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_c
 	}
 }
 
+/* Takes the record of the handshake. False: there is none, or its client is elsewhere. */
+static __always_inline bool ac_pend_take(const struct ac_key *key, struct ac_pend *ret)
+{
+	struct ac_pend *found = bpf_map_lookup_elem(&ac_pend, key);
+
+	if (!found) {
+		ac_count(AC_STAT_PEND_LOST);
+		return false;
+	}
+	*ret = *found;
+	/* Whoever deletes the record owns the pair; there is no second winner. */
+	if (bpf_map_delete_elem(&ac_pend, key)) {
+		ac_count(AC_STAT_PEND_LOST);
+		return false;
+	}
+	if (!ret->client_cookie)
+		ac_count(AC_STAT_REMOTE);
+	return ret->client_cookie;
+}
+
+/*
+ * The server of a short connection. One that is asked at its end needs more than a note. True: all is done.
+ */
+static __always_inline bool ac_server_light(struct bpf_sock_ops *ctx, struct tcp_sock *tp, const struct ac_key *key,
+					    const struct ac_pend *pend, enum ac_why why)
+{
+	struct ac_noted of = {
+		.cookie = bpf_get_socket_cookie(ctx),
+		.exe = pend->server_exe,
+		.peer_exe = pend->client_exe,
+		.peer = pend->client,
+		.peer_cookie = pend->client_cookie,
+		.listener = pend->listener,
+		.is_server = 1,
+	};
+
+	if (ac_is_asked(of.cookie))
+		return false;
+	ac_light(ctx, &of, tp, key, why);
+	return true;
+}
+
 static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_ctl *ctl)
 {
 	struct ac_key key = { .client_seq = ctx->rcv_nxt, .server_seq = ctx->snd_nxt };
 	struct bpf_sock *sk = ctx->sk;
-	struct ac_pend *found, pend;
 	struct ac_peer peer = {};
+	struct ac_pend pend;
 	struct tcp_sock *tp;
 	struct ac_sock *st;
 	enum ac_why why;
 
-	if (!sk)
+	tp = sk && ac_pend_take(&key, &pend) ? bpf_skc_to_tcp_sock(sk) : NULL;
+	if (!tp)
 		return;
-	found = bpf_map_lookup_elem(&ac_pend, &key);
-	if (!found) {
-		ac_count(AC_STAT_PEND_LOST);
+	ac_space_note(tp);
+	why = pend.poisoned ? AC_WHY_DUPLICATE : pend.why;
+	if (!pend.client_st)
+		ac_note_peer(pend.client_cookie, (__u64)tp, bpf_get_socket_cookie(ctx));
+	if (!pend.client_st && ac_is_light(ctl, pend.brief, why) && ac_server_light(ctx, tp, &key, &pend, why))
 		return;
-	}
-	pend = *found;
-	/* Whoever deletes the record owns the pair; there is no second winner. */
-	if (bpf_map_delete_elem(&ac_pend, &key)) {
-		ac_count(AC_STAT_PEND_LOST);
-		return;
-	}
-	if (!pend.client_cookie) {
-		ac_count(AC_STAT_REMOTE);
-		return;
-	}
-	st = ac_sock_born(ctx, sk, &key, &tp);
+	st = ac_sock_born(ctx, sk, &key, tp);
 	if (!st)
 		return;
 	st->is_server = 1;
@@ -342,15 +428,16 @@ static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_c
 	st->peer_cookie = pend.client_cookie;
 	st->peer_st = pend.client_st;
 
-	why = pend.poisoned ? AC_WHY_DUPLICATE : pend.why;
 	if (!why)
 		why = ac_sock_why(ctx, ctl, tp);
 	if (!why)
 		why = ac_insert(ctx, st->self, st->cookie);
-	peer.server = st->self;
-	peer.server_cookie = st->cookie;
-	peer.server_st = (__u64)st;
-	bpf_map_update_elem(&ac_peers, &pend.client_cookie, &peer, BPF_ANY);
+	if (pend.client_st) {
+		peer.server = st->self;
+		peer.server_cookie = st->cookie;
+		peer.server_st = (__u64)st;
+		bpf_map_update_elem(&ac_peers, &pend.client_cookie, &peer, BPF_ANY);
+	}
 	if (why) {
 		ac_watch(ctx, st, why);
 	} else {

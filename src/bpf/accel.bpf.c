@@ -37,6 +37,27 @@ static __always_inline void ac_state_change(struct bpf_sock_ops *ctx)
 }
 
 /*
+ * The same at an end of a connection that was taken for short. If it has lasted, user space is to walk: it is seen here,
+ * for a walk that only looks whether there is one costs more than all short connections of a second together.
+ */
+static __always_inline void ac_rtt_brief(struct bpf_sock_ops *ctx, const struct ac_sock *st)
+{
+	struct ac_noted of;
+	__u32 born_ms;
+
+	if (st)
+		born_ms = (__u32)(st->born_ns / 1000000);
+	else if (ac_note_get(bpf_get_socket_cookie(ctx), &of))
+		born_ms = of.born_ms;
+	else
+		return;
+	if (!ac_lasts(born_ms))
+		return;
+	ac_count(AC_STAT_LASTS);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTT_CB_FLAG);
+}
+
+/*
  * A packet arrives at a watched socket and acknowledges something: what its own reader does now, while what the packet
  * may bring has not been given to it, is how it waits.
  */
@@ -47,7 +68,11 @@ static __always_inline void ac_rtt(struct bpf_sock_ops *ctx)
 	__u32 flags = ctx->bpf_sock_ops_cb_flags;
 	enum ac_why mine, theirs;
 
-	if (!st || st->state != AC_SOCK_WATCHED || st->why != AC_WHY_LEARNING)
+	if (!st || (st->state == AC_SOCK_WATCHED && st->why == AC_WHY_BRIEF)) {
+		ac_rtt_brief(ctx, st);
+		return;
+	}
+	if (st->state != AC_SOCK_WATCHED || st->why != AC_WHY_LEARNING)
 		return;
 	ac_learn_read(st);
 	(void)ac_learn_wait(&st->exe, (struct sock *)st->self);
@@ -366,6 +391,22 @@ int ac_decide(struct ac_decision *ctx)
 	return 0;
 }
 
+/* What is known of a socket, from its storage or from the note of it. */
+static __always_inline bool ac_dump_known(struct tcp_sock *tp, struct ac_sock *ret)
+{
+	struct ac_sock *st = bpf_sk_storage_get(&ac_sk, tp, NULL, 0);
+	struct ac_noted of;
+
+	if (st) {
+		__builtin_memcpy(ret, st, sizeof(*ret));
+		return st->state != AC_SOCK_NEW;
+	}
+	if (!ac_note_get(BPF_CORE_READ((struct sock *)tp, __sk_common.skc_cookie.counter), &of))
+		return false;
+	ac_note_tell(ret, &of);
+	return true;
+}
+
 /* For `waggle sockets`: one record for each socket with a local peer, of the reader's network namespace. */
 SEC("iter/tcp")
 int ac_dump(struct bpf_iter__tcp *ctx)
@@ -373,15 +414,12 @@ int ac_dump(struct bpf_iter__tcp *ctx)
 	struct sock_common *skc = ctx->sk_common;
 	struct ac_sock_dump d = {};
 	struct tcp_sock *tp;
-	struct ac_sock *st;
 	struct sock *sk;
 
 	tp = skc ? bpf_skc_to_tcp_sock(skc) : NULL; /* NULL for request and time-wait sockets */
-	st = tp ? bpf_sk_storage_get(&ac_sk, tp, NULL, 0) : NULL;
-	if (!st || st->state == AC_SOCK_NEW)
+	if (!tp || !ac_dump_known(tp, &d.sock))
 		return 0;
 	sk = (struct sock *)tp;
-	__builtin_memcpy(&d.sock, st, sizeof(d.sock));
 	if (!d.sock.peer_cookie) {
 		struct ac_peer *peer = bpf_map_lookup_elem(&ac_peers, &d.sock.cookie);
 
@@ -395,7 +433,7 @@ int ac_dump(struct bpf_iter__tcp *ctx)
 	d.cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
 	d.rmem_bytes = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
 	d.rcvbuf_bytes = BPF_CORE_READ(sk, sk_rcvbuf);
-	d.in_map = st->state == AC_SOCK_JOINED && (((__u64)BPF_CORE_READ(sk, sk_user_data)) & SK_USER_DATA_PTRMASK);
+	d.in_map = d.sock.state == AC_SOCK_JOINED && (((__u64)BPF_CORE_READ(sk, sk_user_data)) & SK_USER_DATA_PTRMASK);
 	bpf_seq_write(ctx->meta->seq, &d, sizeof(d));
 	return 0;
 }
@@ -434,6 +472,8 @@ int ac_move(struct bpf_iter__tcp *ctx)
 	if (!tp)
 		return 0;
 	st = bpf_sk_storage_get(&ac_sk, tp, NULL, 0);
+	if (!st && ac_move_args.mode == AC_MOVE_JOIN && !ac_move_args.commit)
+		st = ac_adopt(tp);
 	if (!st)
 		return 0;
 	if (ac_move_args.mode == AC_MOVE_JOIN)

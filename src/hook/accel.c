@@ -21,6 +21,7 @@
 #define KEEP_EVERY_MS 2000
 #define ODD_PAUSE_MS 20
 #define LATE_EVERY_MS 1000
+#define LATE_MAX_MS 600000 /* above the longest time of ac_is_due() */
 
 uint64_t accel_now_ms(void)
 {
@@ -305,23 +306,30 @@ int accel_dispatch(struct accel *a)
 }
 
 /*
- * Connections that began on TCP, because their listener's are short, may have lasted, and those that went there for
- * their small writes may have other habits: look once in a while. A walk goes through the kernel's whole table of
- * connections, so not often, and ever less so while nothing comes of it.
+ * Connections that began on TCP, because their listener's are short, have lasted, or some went there for their small
+ * writes and may have other habits later, at times that ac_is_due() says. A walk goes through the kernel's whole
+ * table of connections, so after each such news there are some, ever less often.
  */
 static void accel_tick_late(struct accel *a, uint64_t now)
 {
 	uint64_t stats[_AC_STAT_MAX], seen;
 
-	if (now < a->late_due_ms || accel_stats(a, stats) < 0)
+	if (now >= a->late_due_ms && accel_stats(a, stats) >= 0) {
+		a->late_due_ms = now + LATE_EVERY_MS;
+		seen = stats[AC_STAT_LASTS] + stats[AC_STAT_SMALL];
+		if (seen != a->late_seen) {
+			a->late_seen = seen;
+			a->late_pause_ms = LATE_EVERY_MS;
+			if (!a->late_walk_ms || a->late_walk_ms > now + LATE_EVERY_MS)
+				a->late_walk_ms = now + LATE_EVERY_MS;
+		}
+	}
+	if (!a->late_walk_ms || now < a->late_walk_ms || a->join_due_ms)
 		return;
-	a->late_due_ms = now + LATE_EVERY_MS;
-	seen = stats[AC_STAT_BRIEF] + stats[AC_STAT_SMALL];
-	if (seen == a->late_seen || a->join_due_ms)
-		return;
-	a->late_seen = seen;
-	a->join_due_ms = now + LATE_EVERY_MS;
+	a->join_due_ms = now;
 	a->join_pause_ms = LATE_EVERY_MS;
+	a->late_pause_ms *= 2;
+	a->late_walk_ms = a->late_pause_ms <= LATE_MAX_MS ? now + a->late_pause_ms : 0;
 }
 
 int accel_tick(struct accel *a)

@@ -46,7 +46,8 @@ struct accel {
 	size_t n_paths;
 	bool odd_due;
 	uint64_t keep_due_ms, odd_due_ms;
-	uint64_t late_due_ms, late_seen; /* AC_STAT_BRIEF and AC_STAT_SMALL when they were looked at */
+	/* AC_STAT_LASTS and AC_STAT_SMALL: when they are looked at next, and what they were; the walk that follows. */
+	uint64_t late_due_ms, late_seen, late_walk_ms, late_pause_ms;
 };
 
 /* accel_move.c */

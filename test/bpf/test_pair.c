@@ -310,6 +310,57 @@ static void test_table_full(void **state)
 	}
 }
 
+/* Every listener is known for short connections. */
+static void all_are_brief(void)
+{
+	uint64_t key, next;
+
+	for (bool first = true; !bpf_map_get_next_key(fx.listen, first ? NULL : &key, &next);
+	     first = false, key = next) {
+		struct ac_listener listener;
+
+		assert_int_equal(bpf_map_lookup_elem(fx.listen, &next, &listener), 0);
+		listener.brief = AC_BRIEF_MAX;
+		assert_int_equal(bpf_map_update_elem(fx.listen, &next, &listener, BPF_EXIST), 0);
+	}
+}
+
+/* Short connections cost no storage, except for the servers that are asked at their end; what lasts is noticed. */
+static void test_brief(void **state)
+{
+	int listener, client, server, asked = 0;
+	struct sockaddr_storage addr;
+	struct ac_sock st;
+	socklen_t len;
+
+	listener = fx_listen(AF_INET, 0, &addr, &len);
+	all_are_brief();
+	for (int i = 0; i < 256; i++) {
+		client = fx_tcp(AF_INET, 0);
+		assert_int_equal(fx_connect(client, &addr, len), 0);
+		server = fx_accept(listener);
+		assert_false(fx_sock(client, &st));
+		if (fx_sock(server, &st)) {
+			assert_int_equal(st.why, AC_WHY_BRIEF);
+			asked++;
+		}
+		if (i < 255)
+			close_both(client, server);
+	}
+	assert_true(asked > 0 && asked < 128);
+	assert_int_equal(fx_stat(AC_STAT_BRIEF), 256);
+	assert_int_equal(fx_stat(AC_STAT_LASTS), 0);
+	for (int i = 0; i < 1000 && !fx_stat(AC_STAT_LASTS); i++) {
+		(void)poll(NULL, 0, 10);
+		fx_exchange(client, server);
+	}
+	assert_true(fx_stat(AC_STAT_LASTS) > 0);
+	close_both(client, server);
+	(void)close(listener);
+	assert_int_equal(fx_count(fx.pend), 0);
+	assert_int_equal(fx_count(fx.peers), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -327,6 +378,7 @@ int main(void)
 		ROW(test_off_while_joined),
 		ROW(test_unknown_states_of_programs),
 		ROW(test_table_full),
+		ROW(test_brief),
 #undef ROW
 	};
 
