@@ -32,8 +32,10 @@ struct past {
 
 /* What happened in the time before a sample; a second's worth. */
 struct point {
-	float rate[_HISTORY_COUNT_MAX], conns, joined;
+	float v[_HISTORY_COUNT_MAX + 2]; /* rates, and two more */
 };
+#define POINT_CONNS _HISTORY_COUNT_MAX /* open at the sample */
+#define POINT_JOINED (POINT_CONNS + 1) /* sockets a second */
 
 struct series {
 	UT_hash_handle hh;
@@ -146,11 +148,11 @@ static void point_add(struct point *point, const struct past *p, double seconds)
 {
 	const struct history *h = p->all;
 
-	point->conns += (float)p->conns;
+	point->v[POINT_CONNS] += (float)p->conns;
 	if (p->since == h->ticks)
 		return;
 	for (size_t i = 0; i < _HISTORY_COUNT_MAX; i++)
-		point->rate[i] +=
+		point->v[i] +=
 			(float)(grown(p->at[h->ticks % SLOTS].v[i], p->at[(h->ticks - 1) % SLOTS].v[i]) / seconds);
 }
 
@@ -182,9 +184,8 @@ static void service_take(struct history *h, const struct service *sv, double sec
 		if (seconds > 0.)
 			point_add(&point, b->past, seconds);
 	}
-	for (size_t i = 0; i < _HISTORY_COUNT_MAX; i++)
-		total->rate[i] += point.rate[i];
-	total->conns += point.conns;
+	for (size_t i = 0; i < POINT_JOINED; i++)
+		total->v[i] += point.v[i];
 	if (!s)
 		return;
 	s->seen = h->ticks;
@@ -228,7 +229,7 @@ void history_tick(struct history *h)
 	for (const struct service *sv = services_first(h->run->services); sv; sv = sv->hh.next)
 		service_take(h, sv, seconds, total);
 	if (seconds > 0.)
-		total->joined =
+		total->v[POINT_JOINED] =
 			(float)(grown(h->joined[h->ticks % SLOTS], h->joined[(h->ticks - 1) % SLOTS]) / seconds);
 	series_sweep(h);
 	h->ticks++;
@@ -323,7 +324,7 @@ json_t *history_totals_json(const struct history *h)
 	return o;
 }
 
-static json_t *points_json(const struct history *h, const struct series *s, size_t offset)
+static json_t *points_json(const struct history *h, const struct series *s, size_t which)
 {
 	json_t *list = json_array();
 	/* Of the very first sample nothing is known but what is open. */
@@ -332,9 +333,7 @@ static json_t *points_json(const struct history *h, const struct series *s, size
 	if (h->ticks > i + HISTORY_SERIES)
 		i = h->ticks - HISTORY_SERIES;
 	for (; s && i < h->ticks; i++)
-		(void)json_array_append_new(list,
-					    rate_json((double)*(
-						    const float *)((const char *)&s->at[i % HISTORY_SERIES] + offset)));
+		(void)json_array_append_new(list, rate_json((double)s->at[i % HISTORY_SERIES].v[which]));
 	return list;
 }
 
@@ -348,11 +347,10 @@ json_t *history_series_json(const struct history *h, const struct service *servi
 	o = json_pack("{s:o, s:o, s:i}", "service", service ? json_string(service->name) : json_null(), "end",
 		      run_time(h->ticks ? h->at_ms[(h->ticks - 1) % SLOTS] : run_now_ms()), "interval_s", 1);
 	for (size_t i = 0; i < _HISTORY_COUNT_MAX; i++)
-		(void)json_object_set_new(o, history_words[i],
-					  points_json(h, s, offsetof(struct point, rate) + i * sizeof(float)));
-	(void)json_object_set_new(o, "connections", points_json(h, s, offsetof(struct point, conns)));
+		(void)json_object_set_new(o, history_words[i], points_json(h, s, i));
+	(void)json_object_set_new(o, "connections", points_json(h, s, POINT_CONNS));
 	if (!service)
-		(void)json_object_set_new(o, "joined_per_second", points_json(h, s, offsetof(struct point, joined)));
+		(void)json_object_set_new(o, "joined_per_second", points_json(h, s, POINT_JOINED));
 	return o;
 }
 
