@@ -10,6 +10,7 @@
 #include "model/wire.h"
 #include "model/wire_pairs.h"
 #include "model/wire_queue.h"
+#include "model/wire_request.h"
 #include "unit.h"
 
 static bool lookup_process(void *data, uint64_t inode, int64_t *ret_pid, const char **ret_comm)
@@ -410,6 +411,56 @@ static void test_doctor(void **state)
 	json_decref(o);
 }
 
+/* What stands for the parts of a path, and what is none. */
+static void test_paths(void **state)
+{
+	static const char *const not [] = { "/v1/services//drain",   "/v1/services/a",	    "/v1/services/a/b/drain",
+					    "/v1/services/a/drain/", "/v1/services/a/drai", "",
+					    "/v1/services//" };
+	char args[WIRE_ARGS_MAX][WIRE_ARG_MAX], longest[300] = "/v1/services/";
+
+	assert_true(wire_path_matches("/v1/services/*/drain", "/v1/services/a b/drain", args));
+	assert_string_equal(args[0], "a b");
+	assert_true(wire_path_matches("/v1/*/backends/*", "/v1/x/backends/[::1]:80", args));
+	assert_string_equal(args[0], "x");
+	assert_string_equal(args[1], "[::1]:80");
+	for (size_t i = 0; i < ARRAY_SIZE(not ); i++)
+		assert_false(wire_path_matches("/v1/services/*/drain", not [i], args));
+	memset(longest + 13, 'a', WIRE_ARG_MAX - 1);
+	assert_true(wire_path_matches("/v1/services/*", longest, args));
+	longest[13 + WIRE_ARG_MAX - 1] = 'a';
+	assert_false(wire_path_matches("/v1/services/*", longest, args));
+}
+
+static void test_bodies(void **state)
+{
+	static const char *const bad[] = { "{\"weight\":-1}",
+					   "{\"weight\":1.5}",
+					   "{\"weight\":\"1\"}",
+					   "{}",
+					   "[1]",
+					   "x",
+					   "{\"weight\":1,\"a\":2}",
+					   "{\"weight\":1,\"weight\":1}",
+					   "{\"weight\":99999999999}" };
+	struct err err = {};
+	uint32_t weight = 7;
+
+	assert_int_equal(wire_weight_parse("{\"weight\":0}", 12, &weight, &err), 0);
+	assert_int_equal(weight, 0);
+	weight = 7;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		err.text[0] = '\0';
+		assert_int_equal(wire_weight_parse(bad[i], strlen(bad[i]), &weight, &err), -EINVAL);
+		assert_true(err.text[0]);
+	}
+	assert_int_equal(weight, 7);
+	assert_int_equal(wire_nothing_parse(NULL, 0, &err), 0);
+	assert_int_equal(wire_nothing_parse("{}", 2, &err), 0);
+	assert_int_equal(wire_nothing_parse("{\"a\":1}", 7, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "'a'"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -417,6 +468,7 @@ int main(void)
 		cmocka_unit_test(test_pairs_in_doubt),	cmocka_unit_test(test_text),
 		cmocka_unit_test(test_text_empty),	cmocka_unit_test(test_many),
 		cmocka_unit_test(test_addresses),	cmocka_unit_test(test_words),
+		cmocka_unit_test(test_paths),		cmocka_unit_test(test_bodies),
 		cmocka_unit_test(test_event),		cmocka_unit_test(test_unload),
 		cmocka_unit_test(test_queue),		cmocka_unit_test(test_queue_pace),
 		cmocka_unit_test(test_replies),		cmocka_unit_test(test_doctor),
