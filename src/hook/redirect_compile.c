@@ -86,62 +86,55 @@ static int order_entries(const struct config *c, const struct rd_groups *g, stru
 	return 0;
 }
 
-static int compile_nets(const struct config *c, struct rd_compiled *out)
+/* The CIDRs of one list, from v on; how many. */
+static size_t put_cidrs(struct class_cidr *v, const struct config_cidrs *list, bool excluded, size_t entry)
 {
-	_cleanup_free_ struct class_cidr *v = NULL;
-	struct rd_bits any = {};
-	size_t n = 0;
-
-	for (size_t i = 0; i < out->side.n; i++) {
-		const struct config_redirect *e = &c->redirects[out->origins[i]];
-
-		n += e->cidrs.n + e->exclude_cidrs.n;
-		if (!e->cidrs.n)
-			class_set(&any, (unsigned int)i);
-	}
-	v = calloc(n + 1, sizeof(*v));
-	if (!v)
-		return -ENOMEM;
-	n = 0;
-	for (size_t i = 0; i < out->side.n; i++) {
-		const struct config_redirect *e = &c->redirects[out->origins[i]];
-
-		for (size_t j = 0; j < e->cidrs.n; j++)
-			v[n++] = (struct class_cidr){ e->cidrs.v[j].addr, e->cidrs.v[j].prefix, false, (uint16_t)i };
-		for (size_t j = 0; j < e->exclude_cidrs.n; j++)
-			v[n++] = (struct class_cidr){ e->exclude_cidrs.v[j].addr, e->exclude_cidrs.v[j].prefix, true,
-						      (uint16_t)i };
-	}
-	return classes_nets(&out->classes, v, n, &any, &out->nets[RD_TO]);
+	for (size_t j = 0; j < list->n; j++)
+		v[j] = (struct class_cidr){ list->v[j].addr, list->v[j].prefix, excluded, (uint16_t)entry };
+	return list->n;
 }
 
-static int compile_ports(const struct config *c, struct rd_compiled *out)
+static size_t put_ranges(struct class_range *v, const struct config_ports *list, bool excluded, size_t entry)
 {
-	_cleanup_free_ struct class_range *v = NULL;
-	struct rd_bits any = {};
-	size_t n = 0;
+	for (size_t j = 0; j < list->n; j++)
+		v[j] = (struct class_range){ list->v[j].first, list->v[j].last, excluded, (uint16_t)entry };
+	return list->n;
+}
+
+/* CIDRs and ports of the destination: what is listed, or anything, but what is excluded. */
+static int compile_to(const struct config *c, struct rd_compiled *out)
+{
+	struct rd_bits any_net = {}, any_port = {};
+	_cleanup_free_ struct class_range *ranges = NULL;
+	_cleanup_free_ struct class_cidr *cidrs = NULL;
+	size_t n_cidrs = 0, n_ranges = 0;
+	int r;
 
 	for (size_t i = 0; i < out->side.n; i++) {
 		const struct config_redirect *e = &c->redirects[out->origins[i]];
 
-		n += e->ports.n + e->exclude_ports.n;
+		n_cidrs += e->cidrs.n + e->exclude_cidrs.n;
+		n_ranges += e->ports.n + e->exclude_ports.n;
+		if (!e->cidrs.n)
+			class_set(&any_net, (unsigned int)i);
 		if (!e->ports.n)
-			class_set(&any, (unsigned int)i);
+			class_set(&any_port, (unsigned int)i);
 	}
-	v = calloc(n + 1, sizeof(*v));
-	if (!v)
+	cidrs = calloc(n_cidrs + 1, sizeof(*cidrs));
+	ranges = calloc(n_ranges + 1, sizeof(*ranges));
+	if (!cidrs || !ranges)
 		return -ENOMEM;
-	n = 0;
+	n_cidrs = n_ranges = 0;
 	for (size_t i = 0; i < out->side.n; i++) {
 		const struct config_redirect *e = &c->redirects[out->origins[i]];
 
-		for (size_t j = 0; j < e->ports.n; j++)
-			v[n++] = (struct class_range){ e->ports.v[j].first, e->ports.v[j].last, false, (uint16_t)i };
-		for (size_t j = 0; j < e->exclude_ports.n; j++)
-			v[n++] = (struct class_range){ e->exclude_ports.v[j].first, e->exclude_ports.v[j].last, true,
-						       (uint16_t)i };
+		n_cidrs += put_cidrs(&cidrs[n_cidrs], &e->cidrs, false, i);
+		n_cidrs += put_cidrs(&cidrs[n_cidrs], &e->exclude_cidrs, true, i);
+		n_ranges += put_ranges(&ranges[n_ranges], &e->ports, false, i);
+		n_ranges += put_ranges(&ranges[n_ranges], &e->exclude_ports, true, i);
 	}
-	return classes_ports(&out->classes, v, n, &any, out->ports);
+	r = classes_nets(&out->classes, cidrs, n_cidrs, &any_net, &out->nets[RD_TO]);
+	return r < 0 ? r : classes_ports(&out->classes, ranges, n_ranges, &any_port, out->ports);
 }
 
 /* For a socket of this cgroup: entries of a cgroup around it, but for those whose proxy's is. */
@@ -293,9 +286,7 @@ int rd_compile_redirects(const struct config *c, const struct rd_groups *g, stru
 		return rd_compile_fail(err, -ENOMEM, "redirect");
 	for (size_t i = 0; i < n; i++)
 		out->origins[i] = order[i].origin;
-	r = compile_nets(c, out);
-	if (r >= 0)
-		r = compile_ports(c, out);
+	r = compile_to(c, out);
 	if (r >= 0)
 		r = compile_groups(c, g, out);
 	if (r >= 0)
