@@ -234,10 +234,10 @@ hooks_are_told() {
 	metric_is "waggle_redirect_entry_connections_total{entry=\"0\",cgroup=\"$CG/app\"}" 0
 	# Nobody listens at 127.0.0.1:15001: refused.
 	in_app bash -c 'exec 3<>/dev/tcp/198.18.0.2/8080' 2>"$WORK/refused" && return 1
-	metric_is waggle_redirect_refused_total 1
+	until_true 10 metric_is waggle_redirect_refused_total 1
 	in_app bash -c 'exec 3<>/dev/tcp/198.18.0.4/8080' 2>"$WORK/denied" && return 1
-	metric_is waggle_policy_denied_total 1
-	metric_is 'waggle_policy_entry_decisions_total{entry="0",action="deny"}' 1
+	until_true 10 metric_is waggle_policy_denied_total 1
+	until_true 10 metric_is 'waggle_policy_entry_decisions_total{entry="0",action="deny"}' 1
 	scrape >"$WORK/text"
 	while IFS=$'\t' read -r reason n; do
 		grep -qE "^waggle_packet_packets_total\{result=\"(sent|passed|dropped)\",reason=\"$reason\"\} [0-9]+$" "$WORK/text" ||
@@ -257,11 +257,11 @@ in_app() {
 # A histogram: its buckets rise, the last one is all, and every connect is in it once. Connects to what is no service are not.
 times_are_counted() {
 	metrics_up
-	metric_is waggle_connect_duration_seconds_count 0
+	until_true 10 metric_is waggle_connect_duration_seconds_count 0
 	who http://198.18.0.5/ 12 >/dev/null
 	who http://198.18.0.2:8080/ 3 >/dev/null
-	metric_is waggle_connect_duration_seconds_count 12
-	metric_is 'waggle_connect_duration_seconds_bucket{le="+Inf"}' 12
+	until_true 10 metric_is waggle_connect_duration_seconds_count 12
+	until_true 10 metric_is 'waggle_connect_duration_seconds_bucket{le="+Inf"}' 12
 	scrape >"$WORK/text"
 	promtool check metrics <"$WORK/text"
 	awk '/^waggle_connect_duration_seconds_bucket/ { fell += $NF < was; was = $NF; n++ } END { exit fell || n < 20 }' "$WORK/text"
@@ -270,9 +270,9 @@ times_are_counted() {
 	# What is counted outlives the daemon.
 	run_stop
 	run_start
-	metric_is waggle_connect_duration_seconds_count 12
+	until_true 10 metric_is waggle_connect_duration_seconds_count 12
 	who http://198.18.0.5/ 1 >/dev/null
-	metric_is waggle_connect_duration_seconds_count 13
+	until_true 10 metric_is waggle_connect_duration_seconds_count 13
 	run_stop
 }
 
