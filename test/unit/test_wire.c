@@ -414,9 +414,9 @@ static void test_doctor(void **state)
 /* What stands for the parts of a path, and what is none. */
 static void test_paths(void **state)
 {
-	static const char *const not [] = { "/v1/services//drain",   "/v1/services/a",	    "/v1/services/a/b/drain",
-					    "/v1/services/a/drain/", "/v1/services/a/drai", "",
-					    "/v1/services//" };
+	static const char *const others[] = { "/v1/services//drain",   "/v1/services/a",      "/v1/services/a/b/drain",
+					      "/v1/services/a/drain/", "/v1/services/a/drai", "",
+					      "/v1/services//" };
 	char args[WIRE_ARGS_MAX][WIRE_ARG_MAX], longest[300] = "/v1/services/";
 
 	assert_true(wire_path_matches("/v1/services/*/drain", "/v1/services/a b/drain", args));
