@@ -425,7 +425,7 @@ static void test_paths(void **state)
 	assert_string_equal(args[0], "x");
 	assert_string_equal(args[1], "[::1]:80");
 	for (size_t i = 0; i < ARRAY_SIZE(not ); i++)
-		assert_false(wire_path_matches("/v1/services/*/drain", not [i], args));
+		assert_false(wire_path_matches("/v1/services/*/drain", others[i], args));
 	memset(longest + 13, 'a', WIRE_ARG_MAX - 1);
 	assert_true(wire_path_matches("/v1/services/*", longest, args));
 	longest[13 + WIRE_ARG_MAX - 1] = 'a';
