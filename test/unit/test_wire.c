@@ -424,7 +424,7 @@ static void test_paths(void **state)
 	assert_true(wire_path_matches("/v1/*/backends/*", "/v1/x/backends/[::1]:80", args));
 	assert_string_equal(args[0], "x");
 	assert_string_equal(args[1], "[::1]:80");
-	for (size_t i = 0; i < ARRAY_SIZE(not ); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		assert_false(wire_path_matches("/v1/services/*/drain", others[i], args));
 	memset(longest + 13, 'a', WIRE_ARG_MAX - 1);
 	assert_true(wire_path_matches("/v1/services/*", longest, args));
