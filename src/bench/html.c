@@ -18,7 +18,7 @@ static const char style[] =
 	"h1{margin:0 0 .25rem}h2{margin:2.5rem 0 .5rem}p{max-width:48rem}"
 	"table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}"
 	"caption{text-align:left;color:var(--soft);padding-bottom:.4rem}"
-	"th,td{padding:.3rem .75rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}"
+	"th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}"
 	"thead th{background:var(--head)}td.n,th.n{text-align:right;white-space:nowrap}tbody th{font-weight:500;white-space:nowrap}"
 	".wide{overflow-x:auto}.soft{color:var(--soft)}.yes{color:var(--good)}.no{color:var(--bad)}"
 	"figure{margin:1rem 0}figure svg{display:block;width:100%;height:auto}figcaption{color:var(--soft)}"
@@ -144,7 +144,7 @@ static void put_method(FILE *f, const struct bench_run *run)
 		"way is as the first (",
 		run->opts->rounds, run->opts->rounds == 1 ? "" : "s", run->opts->seconds);
 	put_text(f, bench->ways[0].title);
-	(void)fputs("), more is always better. The interval holds the median ratio of a round with the probability beside it, for "
+	(void)fputs("), more is always better. The interval holds the median ratio of a round with the probability in brackets, for "
 		    "whatever distribution; 95 % or more takes six rounds.</p>\n",
 		    f);
 	for (size_t i = 0; i < ARRAY_SIZE(abouts); i++)
@@ -168,11 +168,11 @@ static void put_ratio(FILE *f, const struct bench_row *row, size_t way)
 	struct stats_interval interval;
 
 	if (!way || !bench_ratio_interval(row, way, &interval)) {
-		put_none(f, 3);
+		put_none(f, 2);
 		return;
 	}
-	(void)fprintf(f, "<td class=\"n\">%.2f</td><td class=\"n\">%.2f to %.2f</td><td class=\"n\">%.0f %%</td>",
-		      bench_ratio(row, way), interval.low, interval.high, 100 * interval.probability);
+	(void)fprintf(f, "<td class=\"n\">%.2f</td><td class=\"n\">%.2f to %.2f (%.0f %%)</td>", bench_ratio(row, way),
+		      interval.low, interval.high, 100 * interval.probability);
 }
 
 static void put_table(FILE *f, const char *caption, const char *const *heads, size_t texts)
@@ -201,15 +201,9 @@ static void put_gain(FILE *f, double times)
 /* A line each way; what was published stands beside, as gains over the first. */
 static void put_series(FILE *f, const struct bench_run *run, const struct bench_row *row)
 {
-	const char *heads[] = { "Way",
-				"Median",
-				"Ratio",
-				"Interval",
-				"Probability",
-				"CPU us an answer",
-				row->published ? "Gain here" : NULL,
-				"Gain published",
-				NULL };
+	const char *heads[] = { "Way",	     "Median", "Ratio",
+				"Interval",  "CPU us", row->published ? "Gain here" : NULL,
+				"Published", NULL };
 
 	put_table(f, row->group->unit, heads, 1);
 	for (size_t w = 0; w < run->bench->n_ways; w++) {
@@ -221,7 +215,7 @@ static void put_series(FILE *f, const struct bench_run *run, const struct bench_
 			put_ratio(f, row, w);
 			put_number(f, row->ways_got[w].cpu_stats.median);
 		} else {
-			put_none(f, 5);
+			put_none(f, 4);
 		}
 		if (row->published && w && row->ways_got[w].n)
 			put_gain(f, bench_ratio(row, w));
@@ -275,7 +269,6 @@ static void put_rows(FILE *f, const struct bench_run *run, size_t first, size_t 
 		heads[n++] = run->bench->ways[w].title;
 	heads[n++] = "Ratio";
 	heads[n++] = "Interval";
-	heads[n++] = "Probability";
 	heads[n++] = "Target";
 	heads[n++] = "Met";
 	put_table(f, run->rows[first].group->unit, heads, told ? 2 : 1);

@@ -17,7 +17,7 @@
 #include "lab/waggle.h"
 
 #define PORT 9469
-#define ASK_S 5 /* an answer that takes longer has failed */
+#define ASK_S 15 /* an answer that takes longer has failed */
 #define STOP_MS 5000
 #define REQUEST_BYTES 64
 #define HTTP_CONNECTIONS 100

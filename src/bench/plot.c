@@ -103,7 +103,7 @@ static void put_series(FILE *f, const struct bench_run *run, const struct bench_
 	(void)fprintf(
 		f,
 		"EOD\nset style fill solid 0.8 noborder\nunset grid\nset grid x\nset xrange [0:*]\n"
-		"set yrange [%zu.4:-0.6]\nset ytics scale 0\nset xlabel '%s%s'\nset key outside top center horizontal\n",
+		"set yrange [%zu.4:-0.6]\nset rmargin 6\nset ytics scale 0\nset xlabel '%s%s'\nset key outside top center horizontal\n",
 		n ? n - 1 : 0, row->group->unit, row->group->less_is_better ? ", less is better" : "");
 	(void)fprintf(f, "plot $ways using 3:1:(0):3:($1-0.35):($1+0.35):ytic(2) with boxxyerror notitle lt 1, "
 			 "$ways using 3:1:4:5 with xerrorbars notitle pt 0 lw 2 lt 2");

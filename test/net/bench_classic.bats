@@ -68,5 +68,5 @@ every_way() {
 	for program in haproxy nginx wrk nft ethtool gnuplot; do
 		command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || skip "$program is missing: sudo tools/install-deps"
 	done
-	inside every_way
+	TEST_SECONDS=240 inside every_way
 }

@@ -32,5 +32,5 @@ watched() {
 	for program in nginx wrk script; do
 		command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || skip "$program is missing: sudo tools/install-deps"
 	done
-	inside watched
+	TEST_SECONDS=240 inside watched
 }

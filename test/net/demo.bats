@@ -134,7 +134,7 @@ broken_nginx() {
 }
 
 @test "the demo of redirects: every program is answered, by the proxy where it should be" {
-	inside redirect_demo
+	TEST_SECONDS=240 inside redirect_demo
 }
 
 @test "no demo of that name" {
