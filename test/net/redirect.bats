@@ -381,27 +381,30 @@ traced() {
 far() {
 	link_pair
 	ip -n a address add 198.18.0.2/32 dev lo
-	ip -n b address add 198.18.1.3/24 dev vb
-	ip -n b address add 2001:2::3/64 dev vb nodad
+	# Sources that no other test has: such a policy is the whole machine's.
+	ip -n b address add 198.19.77.3/32 dev vb
+	ip -n b address add 2001:2:77::3/128 dev vb nodad
+	ip -n a route add 198.19.77.3 dev va
+	ip -n a route add 2001:2:77::3 dev va
 	ip -n b route add 198.18.0.2 via 198.18.1.1
 	start_in server ip netns exec a "$TOOLS/httpd" 198.18.0.2 8080 here
 	start_in server6 ip netns exec a "$TOOLS/httpd" 2001:2::1 8080 here6
 	until_true 10 ip netns exec a curl -sS --max-time 5 -o /dev/null http://198.18.0.2:8080/
 	until_true 10 ip netns exec a curl -sS --max-time 5 -o /dev/null 'http://[2001:2::1]:8080/'
-	printf '%s\n' "identities: { far: { cidrs: [ 198.18.1.3/32, 2001:2::3/128 ] }, six: { cgroups: [ $CG/server6 ] } }" \
+	printf '%s\n' "identities: { far: { cidrs: [ 198.19.77.3/32, 2001:2:77::3/128 ] }, six: { cgroups: [ $CG/server6 ] } }" \
 		"policy: [ { action: deny, from: far } ]" | config
 	run_start
 	far_is accepted 198.18.1.2 198.18.0.2
-	far_is silent 198.18.1.3 198.18.0.2
+	far_is silent 198.19.77.3 198.18.0.2
 	far_is accepted 2001:2::2 2001:2::1
-	far_is silent 2001:2::3 2001:2::1
+	far_is silent 2001:2:77::3 2001:2::1
 	status_is 'policies[0].decisions >= 2' true
 	# A program of this machine was asked about when it connected, wherever it does.
 	[ "$(ip netns exec b curl -sS --max-time 10 http://198.18.0.2:8080/)" = here ]
 	printf '%s\n' "identities: { six: { cgroups: [ $CG/server6 ] } }" \
 		"policy: [ { action: allow, from: $SCOPE }, { action: deny, to: six } ]" | config
 	"$WAGGLE" reload
-	far_is accepted 198.18.1.3 198.18.0.2
+	far_is accepted 198.19.77.3 198.18.0.2
 	far_is silent 2001:2::2 2001:2::1
 	[ "$(ip netns exec b curl -sS --max-time 10 'http://[2001:2::1]:8080/')" = here6 ]
 	# It outlives waggle, and goes with it.
