@@ -123,26 +123,14 @@ void classic_done(struct bench_run *run)
 
 static int scene_up(struct bench_run *run, struct err *err)
 {
-	struct scene *scene = new0(struct scene);
-	int r;
+	struct scene *scene;
+	int r = http_scene_begin(run, &scene, err);
 
-	if (!scene)
-		return err_set(err, -ENOMEM, "out of memory");
-	run->group_state = scene;
-	r = scene_start(run->lab, scene, err);
 	if (r >= 0 && series[run->way].balancer == NGINX)
 		r = scene_balancer(run->lab, scene, err);
 	if (r >= 0 && series[run->way].balancer == HAPROXY)
 		r = scene_haproxy(run->lab, scene, err);
 	return r;
-}
-
-static void scene_down(struct bench_run *run)
-{
-	if (run->group_state)
-		scene_stop(run->group_state);
-	free(run->group_state);
-	run->group_state = NULL;
 }
 
 struct ask {
@@ -180,7 +168,7 @@ static int sample(struct bench_run *run, const struct bench_row *row, size_t way
 static const char *const needs[] = { "nginx",	 "nginx",  "haproxy", "haproxy", "wrk",	    "wrk", "nft",
 				     "nftables", "sysctl", "procps",  "ethtool", "ethtool", NULL };
 
-#define SCENE .needs = needs, .start = scene_up, .stop = scene_down
+#define SCENE .needs = needs, .start = scene_up, .stop = http_scene_end
 static const struct bench_group
 	g_requests = { .word = "requests", .title = "wrk, 100 connections", .unit = "requests/s", SCENE },
 	g_bodies = { .word = "bodies", .title = "wrk, 100 connections, bodies of 1 MiB", .unit = "requests/s", SCENE },

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "bench/bench.h"
+
 #define SECONDS_MAX 16
 
 int http_load(const struct lab *lab, const struct wrk_spec *spec, struct http_result *ret, struct err *err)
@@ -57,4 +59,23 @@ int http_ask(const struct lab *lab, const char *url, unsigned int connections, d
 			       wrk_errors(&got.wrk));
 	*ret = got;
 	return 0;
+}
+
+int http_scene_begin(struct bench_run *run, struct scene **ret, struct err *err)
+{
+	struct scene *scene = new0(struct scene);
+
+	if (!scene)
+		return err_set(err, -ENOMEM, "out of memory");
+	/* At once: what a failed start has left is http_scene_end()'s too. */
+	run->group_state = *ret = scene;
+	return scene_start(run->lab, scene, err);
+}
+
+void http_scene_end(struct bench_run *run)
+{
+	if (run->group_state)
+		scene_stop(run->group_state);
+	free(run->group_state);
+	run->group_state = NULL;
 }

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* wrk as a load, and what the machine did meanwhile. */
+/* The scene of web servers, wrk as its load, and what the machine did meanwhile. */
 #pragma once
 
 #include "lab/cpu.h"
+#include "lab/scene.h"
 #include "lab/wrk.h"
+
+struct bench_run;
 
 struct http_result {
 	struct wrk_result wrk;
@@ -21,3 +24,7 @@ int http_load(const struct lab *lab, const struct wrk_spec *spec, struct http_re
  */
 int http_ask(const struct lab *lab, const char *url, unsigned int connections, double seconds, struct http_result *ret,
 	     struct err *err);
+
+/* Sets up the scene as the state of the run's group, for as long as the group is measured: its start and its stop. */
+int http_scene_begin(struct bench_run *run, struct scene **ret, struct err *err);
+void http_scene_end(struct bench_run *run);

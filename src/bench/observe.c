@@ -192,20 +192,9 @@ void observe_done(struct bench_run *run)
 
 static int scene_up(struct bench_run *run, struct err *err)
 {
-	struct scene *scene = new0(struct scene);
+	struct scene *scene;
 
-	if (!scene)
-		return err_set(err, -ENOMEM, "out of memory");
-	run->group_state = scene;
-	return scene_start(run->lab, scene, err);
-}
-
-static void scene_down(struct bench_run *run)
-{
-	if (run->group_state)
-		scene_stop(run->group_state);
-	free(run->group_state);
-	run->group_state = NULL;
+	return http_scene_begin(run, &scene, err);
 }
 
 static int sample_http(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
@@ -253,7 +242,7 @@ static const struct bench_group g_http = { .word = "http",
 					   .unit = "requests/s",
 					   .needs = http_needs,
 					   .start = scene_up,
-					   .stop = scene_down },
+					   .stop = http_scene_end },
 				g_connections = { .word = "connections",
 						  .title = "connect, request, close, one at a time",
 						  .unit = "connections/s",

@@ -15,22 +15,10 @@
 
 static int http_start(struct bench_run *run, struct err *err)
 {
-	struct scene *scene = new0(struct scene);
-	int r;
+	struct scene *scene;
+	int r = http_scene_begin(run, &scene, err);
 
-	if (!scene)
-		return err_set(err, -ENOMEM, "out of memory");
-	run->group_state = scene;
-	r = scene_start(run->lab, scene, err);
 	return r < 0 ? r : scene_balancer(run->lab, scene, err);
-}
-
-static void http_stop(struct bench_run *run)
-{
-	if (run->group_state)
-		scene_stop(run->group_state);
-	free(run->group_state);
-	run->group_state = NULL;
 }
 
 static int sample_http(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
@@ -91,7 +79,7 @@ static const struct bench_group g_http = {
 	.unit = "requests/s",
 	.needs = http_needs,
 	.start = http_start,
-	.stop = http_stop,
+	.stop = http_scene_end,
 };
 
 static const struct bench_group g_redis = {

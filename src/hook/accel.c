@@ -364,22 +364,7 @@ int accel_tick(struct accel *a)
 
 int accel_stats(struct accel *a, uint64_t ret[_AC_STAT_MAX])
 {
-	int n_cpus = libbpf_num_possible_cpus();
-	_cleanup_free_ uint64_t *v = NULL;
-
-	if (n_cpus < 0)
-		return n_cpus;
-	v = calloc((size_t)n_cpus, sizeof(*v));
-	if (!v)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < _AC_STAT_MAX; i++) {
-		if (bpf_map_lookup_elem(bpf_map__fd(a->skel->maps.ac_stats), &i, v))
-			return -errno;
-		ret[i] = 0;
-		for (int c = 0; c < n_cpus; c++)
-			ret[i] += v[c];
-	}
-	return 0;
+	return bpf_sys_sum(bpf_map__fd(a->skel->maps.ac_stats), _AC_STAT_MAX, ret);
 }
 
 const char *accel_cgroups(const struct accel *a)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What the hooks counted, and what they have to tell. */
 #include "hook/lb_priv.h"
+#include "sys/bpf.h"
 
 #include <errno.h>
 
@@ -83,18 +84,5 @@ void lb_backend_avoid(struct lb *lb, uint32_t backend, uint64_t until_ns)
 
 int lb_stats(const struct lb *lb, uint64_t ret[_LB_STAT_MAX])
 {
-	int n_cpus = libbpf_num_possible_cpus();
-	_cleanup_free_ uint64_t *v = calloc(n_cpus > 0 ? (size_t)n_cpus : 1, sizeof(*v));
-	uint64_t sums[_LB_STAT_MAX] = {};
-
-	if (!v)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < _LB_STAT_MAX; i++) {
-		if (bpf_map_lookup_elem(bpf_map__fd(lb->skel->maps.lb_stats), &i, v))
-			return -errno;
-		for (int c = 0; c < n_cpus; c++)
-			sums[i] += v[c];
-	}
-	memcpy(ret, sums, sizeof(sums));
-	return 0;
+	return bpf_sys_sum(bpf_map__fd(lb->skel->maps.lb_stats), _LB_STAT_MAX, ret);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Counts, connections, and forgetting those that have ended. */
 #include "hook/packet_priv.h"
+#include "sys/bpf.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -38,22 +39,7 @@ enum pk_kind packet_reason_kind(enum pk_reason reason)
 
 int packet_stats(const struct packet *p, uint64_t ret[_PK_REASON_MAX])
 {
-	int n_cpus = libbpf_num_possible_cpus();
-	_cleanup_free_ uint64_t *v = NULL;
-
-	if (n_cpus < 0)
-		return n_cpus;
-	v = calloc((size_t)n_cpus, sizeof(*v));
-	if (!v)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < _PK_REASON_MAX; i++) {
-		if (bpf_map_lookup_elem(bpf_map__fd(p->xdp->maps.pk_stats), &i, v))
-			return -errno;
-		ret[i] = 0;
-		for (int c = 0; c < n_cpus; c++)
-			ret[i] += v[c];
-	}
-	return 0;
+	return bpf_sys_sum(bpf_map__fd(p->xdp->maps.pk_stats), _PK_REASON_MAX, ret);
 }
 
 int packet_admin(const struct packet *p, struct pk_admin *a)

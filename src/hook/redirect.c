@@ -337,20 +337,11 @@ void redirect_trace(struct redirect *r, bool on)
 
 int redirect_stats(const struct redirect *r, uint64_t ret[_RD_STAT_MAX])
 {
-	int n_cpus = libbpf_num_possible_cpus(), fd = bpf_map__fd(r->skel->maps.rd_stats);
-	_cleanup_free_ uint64_t *v = n_cpus > 0 ? calloc((size_t)n_cpus, sizeof(*v)) : NULL;
+	int e = bpf_sys_sum(bpf_map__fd(r->skel->maps.rd_stats), _RD_STAT_MAX, ret);
 
-	if (!v)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < _RD_STAT_MAX; i++) {
-		ret[i] = 0;
-		if (bpf_map_lookup_elem(fd, &i, v))
-			return -errno;
-		for (int cpu = 0; cpu < n_cpus; cpu++)
-			ret[i] += v[cpu];
-	}
-	ret[RD_STAT_CLOSED] += r->closed;
-	return 0;
+	if (e >= 0)
+		ret[RD_STAT_CLOSED] += r->closed;
+	return e;
 }
 
 uint64_t redirect_hits(const struct redirect *r, enum rd_table table, size_t entry)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <string.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -68,6 +69,27 @@ int bpf_sys_each_map(const char *name, int (*fn)(int fd, uint32_t id, void *data
 			return r;
 	}
 	return errno == ENOENT ? 0 : -errno;
+}
+
+int bpf_sys_sum(int map_fd, uint32_t n, uint64_t *ret)
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ uint64_t *v = NULL, *sums = NULL;
+
+	if (n_cpus < 0)
+		return n_cpus;
+	v = calloc((size_t)n_cpus, sizeof(*v));
+	sums = calloc(n, sizeof(*sums));
+	if (!v || !sums)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		if (bpf_map_lookup_elem(map_fd, &i, v))
+			return -errno;
+		for (int c = 0; c < n_cpus; c++)
+			sums[i] += v[c];
+	}
+	memcpy(ret, sums, n * sizeof(*ret));
+	return 0;
 }
 
 int bpf_sys_read_iter(int link_fd, void **ret_data, size_t *ret_bytes)

@@ -21,5 +21,8 @@ uint32_t bpf_sys_map_id(int fd);
  */
 int bpf_sys_each_map(const char *name, int (*fn)(int fd, uint32_t id, void *data), void *data);
 
+/* Adds up the first n entries of a per-CPU array of 64-bit counters, each over all processors. On an error ret is as it was. */
+int bpf_sys_sum(int map_fd, uint32_t n, uint64_t *ret);
+
 /* Reads all that an iterator link writes into a buffer that the caller frees. */
 int bpf_sys_read_iter(int link_fd, void **ret_data, size_t *ret_bytes);
