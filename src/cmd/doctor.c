@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What this machine lets the accelerator do, found out by trying, and how to get the rest. Needs no daemon. */
+/* What this machine lets waggle do, found out by trying where that is safe, and how to get the rest. Needs no daemon. */
 #include <errno.h>
 #include <inttypes.h>
 #include <sys/mman.h>
@@ -9,6 +9,7 @@
 #include "ctl/client.h"
 #include "ctl/render.h"
 #include "hook/accel.h"
+#include "hook/packet.h"
 #include "model/wire.h"
 #include "sys/bpf.h"
 #include "sys/caps.h"
@@ -48,6 +49,9 @@ struct doctor {
 	uint64_t dead;
 	bool dead_known;
 	json_t *reply; /* of /v1/executables */
+	struct packet_attach *nics;
+	size_t n_nics;
+	struct err nics_err; /* why they are not known */
 };
 
 static void doctor_privileges(struct doctor *d)
@@ -116,6 +120,7 @@ static void doctor_look(struct doctor *d)
 	(void)cgroup_root(&d->cgroup, NULL);
 	doctor_privileges(d);
 	doctor_needs(d);
+	(void)packet_foresee(&d->nics, &d->n_nics, &d->nics_err);
 	if (ctl_pid(&d->pid, &err) >= 0)
 		(void)ctl_call("/v1/executables", NULL, &d->reply, &err);
 	d->dead_known = bpf_sys_each_map("ac_ctl", count_dead, &d->dead) >= 0;
@@ -128,6 +133,7 @@ static const char *doctor_reason(const struct doctor *d)
 
 static int doctor_json(const struct doctor *d)
 {
+	_cleanup_free_ struct wire_nic *nics = calloc(d->n_nics + 1, sizeof(*nics));
 	struct wire_doctor w = {
 		.class = class_words[d->probe.class],
 		.reason = doctor_reason(d),
@@ -138,10 +144,18 @@ static int doctor_json(const struct doctor *d)
 		.pid = d->pid,
 		.dead = d->dead,
 		.programs = json_object_get(d->reply, "executables"),
+		.nics = nics,
+		.n_nics = d->n_nics,
 	};
-	json_t *o = wire_doctor(&w);
-	bool ok = o && json_dumpf(o, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
+	json_t *o;
+	bool ok;
 
+	if (!nics)
+		return -ENOMEM;
+	for (size_t i = 0; i < d->n_nics; i++)
+		nics[i] = (struct wire_nic){ d->nics[i].name, d->nics[i].hook, d->nics[i].why };
+	o = wire_doctor(&w);
+	ok = o && json_dumpf(o, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF;
 	json_decref(o);
 	return ok ? 0 : -ENOMEM;
 }
@@ -162,6 +176,12 @@ static void doctor_text(const struct doctor *d)
 		if (!need->has)
 			printf("%-12s       to get it: %s\n", "", need->remedy);
 	}
+	printf("\ninterfaces    with 'hook: auto', as packets of services would be seen%s%s\n",
+	       d->nics_err.text[0] ? ": " : "", d->nics_err.text);
+	for (size_t i = 0; i < d->n_nics; i++)
+		printf("  %-15s  %-4s  %s\n", d->nics[i].name, d->nics[i].hook, d->nics[i].why);
+	if (!d->n_nics && !d->nics_err.text[0])
+		printf("  none but loopback\n");
 	if (d->pid)
 		printf("\nrunning       pid %d\n", d->pid);
 	else
@@ -194,6 +214,7 @@ static int doctor_fn(int argc, char **argv)
 		doctor_text(&d);
 	json_decref(d.reply);
 	free(d.cgroup);
+	free(d.nics);
 	if (r < 0)
 		return cmd_fail(EXIT_FAILED, "doctor: cannot write the result");
 	return d.probe.class == ACCEL_REFUSED ? EXIT_FAILED : EXIT_DONE;

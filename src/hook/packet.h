@@ -47,6 +47,12 @@ struct packet_attach {
 };
 size_t packet_attached(const struct packet *p, const struct packet_attach **ret);
 
+/*
+ * What `hook: auto` would make of the interfaces of this network namespace, as far as can be told without attaching:
+ * whether a driver has XDP is tried only then, for some drivers start their queues anew. The caller frees *ret.
+ */
+int packet_foresee(struct packet_attach **ret, size_t *ret_n, struct err *err);
+
 /* Counts by enum pk_reason. */
 int packet_stats(const struct packet *p, uint64_t ret[_PK_REASON_MAX]);
 

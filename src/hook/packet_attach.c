@@ -213,6 +213,48 @@ static int attach_one(struct packet *p, const struct packet_link *l, enum config
 	return attach_both(p, l, want, a, err);
 }
 
+static void foresee_one(const struct packet_link *l, struct packet_attach *a)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, xdp);
+	const char *not = why_not_xdp(l);
+
+	(void)snprintf(a->name, sizeof(a->name), "%s", l->name);
+	if (l->mac_size != 6) {
+		a->hook = "none";
+		(void)snprintf(a->why, sizeof(a->why), "not Ethernet");
+		return;
+	}
+	a->hook = "tc";
+	if (not )
+		(void)snprintf(a->why, sizeof(a->why), "%s", not );
+	else if (bpf_xdp_query((int)l->ifindex, 0, &xdp) == 0 && xdp.prog_id)
+		(void)snprintf(a->why, sizeof(a->why),
+			       "an XDP program is there (id %u): if it is another's, it is left alone", xdp.prog_id);
+	else
+		(void)snprintf(a->why, sizeof(a->why),
+			       "and before it xdp, if the driver has it, which is tried when waggle attaches");
+}
+
+int packet_foresee(struct packet_attach **ret, size_t *ret_n, struct err *err)
+{
+	_cleanup_free_ struct packet_link *links = NULL;
+	struct packet_attach *attach;
+	size_t n_links, n = 0;
+	int r = packet_links(&links, &n_links, err);
+
+	if (r < 0)
+		return r;
+	attach = calloc(n_links + 1, sizeof(*attach));
+	if (!attach)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < n_links; i++)
+		if (!links[i].is_loopback)
+			foresee_one(&links[i], &attach[n++]);
+	*ret = attach;
+	*ret_n = n;
+	return 0;
+}
+
 static const struct packet_link *find_link(const struct packet_link *links, size_t n, const char *name)
 {
 	for (size_t i = 0; i < n; i++)

@@ -224,15 +224,18 @@ int wire_unload_parse(const char *text, size_t bytes, bool *ret_now, struct err 
 
 json_t *wire_doctor(const struct wire_doctor *d)
 {
-	json_t *needs = json_array();
+	json_t *needs = json_array(), *nics = json_array();
 
+	for (size_t i = 0; i < d->n_nics; i++)
+		(void)json_array_append_new(nics, json_pack("{s:o, s:s, s:s}", "name", wire_string(d->nics[i].name),
+							    "hook", d->nics[i].hook, "reason", d->nics[i].reason));
 	for (size_t i = 0; i < d->n_needs; i++)
 		(void)json_array_append_new(needs, json_pack("{s:s, s:b, s:s, s:s?}", "name", d->needs[i].name, "has",
 							     d->needs[i].has, "means", d->needs[i].means, "remedy",
 							     d->needs[i].has ? NULL : d->needs[i].remedy));
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:O?}", "class", d->class, "reason",
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:O?, s:o}", "class", d->class, "reason",
 			 d->reason[0] ? wire_string(d->reason) : json_null(), "kernel", wire_string(d->kernel),
 			 "cgroup", d->cgroup ? wire_string(d->cgroup) : json_null(), "capabilities", needs, "pid",
 			 d->pid ? json_integer(d->pid) : json_null(), "dead", (json_int_t)d->dead, "programs",
-			 d->programs);
+			 d->programs, "interfaces", nics);
 }

@@ -71,6 +71,11 @@ struct wire_need {
 	const char *means;
 	const char *remedy; /* NULL: none is known */
 };
+/* An interface, and which hook it would get. */
+struct wire_nic {
+	const char *name, *hook, *reason;
+};
+
 struct wire_doctor {
 	const char *class, *reason, *kernel, *cgroup; /* cgroup NULL: none is mounted */
 	const struct wire_need *needs;
@@ -78,5 +83,7 @@ struct wire_doctor {
 	int64_t pid;	  /* of a running waggle, 0: none */
 	uint64_t dead;	  /* waggles that died and left something in the kernel */
 	json_t *programs; /* what a running one has learned; NULL: unknown. Borrowed. */
+	const struct wire_nic *nics;
+	size_t n_nics;
 };
 json_t *wire_doctor(const struct wire_doctor *d);

@@ -399,7 +399,14 @@ static void test_doctor(void **state)
 	const struct wire_need needs[] = { { "fentry", false, "means", "remedy" },
 					   { "btf", true, "means", "remedy" },
 					   { "rest", false, "means", NULL } };
-	struct wire_doctor d = { .class = "limited", .reason = "", .kernel = "6.1", .needs = needs, .n_needs = 3 };
+	const struct wire_nic nic = { "eth0", "tc", "why" };
+	struct wire_doctor d = { .class = "limited",
+				 .reason = "",
+				 .kernel = "6.1",
+				 .needs = needs,
+				 .n_needs = 3,
+				 .nics = &nic,
+				 .n_nics = 1 };
 	json_t *o = wire_doctor(&d), *list = json_object_get(o, "capabilities");
 
 	assert_int_equal(json_array_size(list), 3);
@@ -408,6 +415,9 @@ static void test_doctor(void **state)
 	assert_true(json_is_null(json_object_get(json_array_get(list, 2), "remedy")));
 	assert_true(json_is_null(json_object_get(o, "programs")));
 	assert_true(json_is_null(json_object_get(o, "pid")));
+	list = json_object_get(o, "interfaces");
+	assert_int_equal(json_array_size(list), 1);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "reason")), "why");
 	json_decref(o);
 }
 
