@@ -206,7 +206,7 @@ def explain(api, service):
     api.expect("GET", "/v1/explain", 400 if hooks["packet"] else 409)
     if not hooks["packet"]:
         return
-    listen = api.expect("GET", "/v1/services/" + service, 200)["listen"]
+    listen = api.expect("GET", "/v1/services/{name}", 200, name=service)["listen"]
     operation = api.doc["paths"]["/v1/explain"]["get"]
     flow = "client=198.18.0.77:40000&service="
     for query, status in ((flow + listen, 200), (flow + listen + "&protocol=udp", 200), (flow + listen + "&interface=lo", 200),
