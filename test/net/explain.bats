@@ -28,6 +28,9 @@ written() {
 		echo "      backends: [ '$(backend "$1" 1):9' ] }"
 		echo "  - { name: silent, listen: '$(vip "$1"):86', forward: nat, backends: [ '$(host "$1" 11 77):80' ] }"
 		echo "  - { name: lost, listen: '$(vip "$1"):87', forward: dsr, backends: [ '$(nowhere "$1"):87' ] }"
+		echo "  - { name: full, listen: '$(vip "$1"):88', forward: nat, max-connections: 1,"
+		echo "      backends: [ '$(backend "$1" 1):8080' ] }"
+		echo "  - { name: slow, listen: '$(vip "$1"):89', forward: nat, syn-rate: 1, backends: [ '$(backend "$1" 1):8080' ] }"
 		echo "connect: { cgroups: [ '$CG/out' ] }"
 		echo "packet: { deny: [ '$(bare "$(host "$1" 1 66)")' ], source-rate: 1000,"
 		echo "    interfaces: [ { name: l-b1, hook: tc }, { name: l-client, hook: tc }, { name: l-b2, hook: tc } ] }"
@@ -121,6 +124,11 @@ every_answer() {
 		"[\"new\",\"$(host "$FAMILY" 11 77):80\",null,\"passed\",\"no-neighbour\"]"
 	is "$(explained '[.connection, .backend, .next_hop, .verdict, .reason]' "$new" 87)" \
 		"[\"new\",\"$(nowhere "$FAMILY"):87\",null,\"dropped\",\"no-route\"]"
+	is "$(explained '[.service, .connection, .verdict, .reason]' "$new" 88)" '["full",null,"dropped","quota"]'
+	is "$(explained '[.connection, .verdict]' "$CLIENT:46004" 88)" '["existing","sent"]'
+	# One a second: asking does not use it up.
+	is "$(explained '[.connection, .verdict]' "$new" 89)" '["new","sent"]'
+	is "$(explained '[.connection, .verdict]' "$new" 89)" '["new","sent"]'
 	is "$(explained '[.interface, .verdict]' "$new" 80 --interface l-b1)" '["l-b1","sent"]'
 	"$WAGGLE" explain "$new" "$(vip "$FAMILY"):80" >"$WORK/text"
 	grep -qx 'service:    web (round-robin, nat)' "$WORK/text"
@@ -139,16 +147,21 @@ badly_asked() {
 	refused "'protocol' is tcp or udp" "$WAGGLE" explain "$CLIENT:45000" "$(vip "$FAMILY"):80" --protocol icmp
 }
 
+# holds SOURCE-PORT PORT: a connection that stays.
+holds() {
+	(
+		exec nsenter --net=/run/netns/client python3 -c "$HOLD" "$(bare "$(vip "$FAMILY")")" "$2" "$1"
+	) >"$WORK/hold.$1" &
+	HOLDERS+=($!)
+	until_true 20 grep -qx open "$WORK/hold.$1"
+}
+
 # What was said of a connection, and what became of it: whose turn it was, and by which port.
 comes_true() {
 	local said
 
 	said=$(explained '[.backend, .source]' "$CLIENT:$1" 80)
-	(
-		exec nsenter --net=/run/netns/client python3 -c "$HOLD" "$(bare "$(vip "$FAMILY")")" 80 "$1"
-	) >"$WORK/hold.$1" &
-	HOLDERS+=($!)
-	until_true 20 grep -qx open "$WORK/hold.$1"
+	holds "$1" 80
 	is "$("$WAGGLE" conns --json | jq -c ".conns[] | select(.client == \"$CLIENT:$1\") | [.backend, .source]")" "$said"
 	# And now that it is there.
 	is "$(explained '[.backend, .source]' "$CLIENT:$1" 80)" "$said"
@@ -175,7 +188,9 @@ explains() {
 	comes_true 46002
 	comes_true 46003
 	# Each has had connections.
-	is "$("$WAGGLE" conns --json | jq -c '[.conns[].backend] | unique | length')" 2
+	is "$("$WAGGLE" conns --json --service web | jq -c '[.conns[].backend] | unique | length')" 2
+	is "$(explained '[.connection, .verdict]' "$CLIENT:45000" 88)" '["new","sent"]'
+	holds 46004 88
 	until_true 30 settled "$counted_anyway"
 	every_answer
 	every_answer
