@@ -254,3 +254,11 @@ struct pk_admin {
 	__u32 live;    /* answer: records in use in these buckets */
 	__u32 pad;
 };
+
+/* Answer of the program pk_ask (explain.bpf.c): what the tables hold of a packet's flow. */
+struct pk_found {
+	struct lb_plan plan; /* of the packet hook's service that it is sent to; service LB_NONE: to none */
+	__u32 has_conn;
+	__u32 index; /* of the record: bucket and way, as one number */
+	struct pk_conn conn;
+};

@@ -15,6 +15,9 @@
 
 #include "bpf/lb_pick.bpf.h"
 #include "bpf/pk_maps.bpf.h"
+#ifdef PK_COPY
+#include "bpf/pk_copy.bpf.h"
+#endif
 
 #define PK_LOCK_TRIES 64
 #define PK_WEAK_ALL ((1U << PK_WAYS) - 1)
@@ -97,11 +100,13 @@ static __always_inline __u32 pk_second(__u32 bucket, __u16 tag)
 	return bucket ^ (tag * 0x5bd1e995U | 1);
 }
 
+#ifndef PK_COPY
 static __always_inline struct pk_bucket *pk_bucket_get(const struct pk_ctl *ctl, __u32 bucket)
 {
 	bucket &= ctl->bucket_mask;
 	return bpf_map_lookup_elem(&pk_table, &bucket);
 }
+#endif
 
 /* Whether the lock was got in the end. The verifier is to see the loop once: hence a function by number. */
 __noinline int pk_lock_wait(__u32 bucket)

@@ -49,6 +49,7 @@ struct cmd {
 extern const struct cmd cmd_accel;
 extern const struct cmd cmd_sockets;
 extern const struct cmd cmd_conns;
+extern const struct cmd cmd_explain;
 extern const struct cmd cmd_trace;
 extern const struct cmd cmd_unload;
 extern const struct cmd cmd_run;

@@ -8,6 +8,7 @@
 
 int ctl_render_sockets(json_t *root, FILE *out, struct err *err);
 int ctl_render_conns(json_t *root, FILE *out, struct err *err);
+int ctl_render_explain(json_t *root, FILE *out, struct err *err);
 int ctl_render_programs(json_t *root, FILE *out, struct err *err);
 
 /* What 'waggle status' has put together: /v1/status, with the services of /v1/services in it. */

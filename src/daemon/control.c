@@ -159,6 +159,7 @@ static const struct route routes[] = {
 	{ "/v1/status", "GET", control_get_status },
 	{ "/v1/sockets", "GET", control_get_sockets },
 	{ "/v1/conns", "GET", control_get_conns },
+	{ "/v1/explain", "GET", control_get_explain },
 	{ "/v1/executables", "GET", control_get_executables },
 	{ "/v1/events", "GET", control_get_events },
 	{ "/v1/services", "GET", control_get_services },
@@ -192,7 +193,7 @@ static enum MHD_Result control_route(struct control *c, struct MHD_Connection *c
 	if (!route)
 		return control_error(conn, MHD_HTTP_NOT_FOUND,
 				     "there is no '%.200s': see /v1/status, /v1/services, /v1/backends, /v1/sockets, "
-				     "/v1/conns, /v1/executables, /v1/events, /v1/reload and /v1/unload",
+				     "/v1/conns, /v1/explain, /v1/executables, /v1/events, /v1/reload and /v1/unload",
 				     url);
 	/* HEAD is GET without the body, which the library leaves out. */
 	if (streq(method, route->method) || (is_get && streq(method, "HEAD")))

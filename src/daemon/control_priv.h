@@ -78,6 +78,9 @@ enum MHD_Result control_post_reload(struct control *c, struct MHD_Connection *co
 /* control_conns.c */
 enum MHD_Result control_get_conns(struct control *c, struct MHD_Connection *conn, struct request *req);
 
+/* control_explain.c */
+enum MHD_Result control_get_explain(struct control *c, struct MHD_Connection *conn, struct request *req);
+
 /* control_history.c; the first one of all services, or of the one that the path names */
 enum MHD_Result control_get_history(struct control *c, struct MHD_Connection *conn, struct request *req);
 enum MHD_Result control_get_recent(struct control *c, struct MHD_Connection *conn, struct request *req);

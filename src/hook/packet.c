@@ -340,6 +340,7 @@ struct packet *packet_close(struct packet *p)
 {
 	if (!p)
 		return NULL;
+	(void)packet_explain_close(p->explain);
 	unmap(p->ctl, sizeof(struct pk_ctl));
 	unmap(p->table, p->table_bytes);
 	unmap(p->far, p->far_bytes);

@@ -76,6 +76,31 @@ struct packet_ends {
 };
 void packet_conn_ends(const struct packet *p, const struct pk_conn *conn, struct packet_ends *ret);
 
+/* A flow that somebody asks about. Ports in host order; client and listen of one family. */
+struct packet_flow {
+	struct lb_addr client, listen;
+	uint16_t client_port, port;
+	uint8_t proto;	       /* IPPROTO_TCP or IPPROTO_UDP */
+	const char *interface; /* that it would come in by; NULL: the one that leads to the client */
+};
+
+struct packet_told {
+	enum pk_reason reason;		    /* what would become of its next packet */
+	const struct packet_attach *attach; /* as that interface is served; p's */
+	struct lb_plan plan;		    /* of its service; service LB_NONE: it is sent to none */
+	bool has_conn;			    /* conn: the connection that it has or would get */
+	bool is_new;			    /* that there is not yet */
+	bool has_hop;			    /* hop: where the packet would be sent */
+	struct pk_conn conn;
+	struct pk_hop hop;
+};
+
+/*
+ * Runs the programs' core on a packet of the flow, on the tables as they are and without a trace in them: no connection
+ * is made, nothing is counted, nothing is sent. -ENODEV: no such interface. The first call loads the program.
+ */
+int packet_explain(struct packet *p, const struct packet_flow *flow, struct packet_told *ret, struct err *err);
+
 /* Lets go; what is pinned goes on. */
 struct packet *packet_close(struct packet *p);
 static inline void packet_closep(struct packet **p)

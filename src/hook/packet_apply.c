@@ -33,8 +33,7 @@ static uint16_t nat_index(struct packet *p, const struct lb_addr *own)
 	return 0;
 }
 
-/* The address that the kernel would send from to a backend. No packet is sent. */
-static int own_address(const struct lb_addr *to, struct lb_addr *ret)
+int packet_own_address(const struct lb_addr *to, struct lb_addr *ret)
 {
 	struct sockaddr_storage sa, mine;
 	socklen_t len = addr_to_sockaddr(to, 9, &sa), mine_len = sizeof(mine);
@@ -55,7 +54,7 @@ static void apply_own(struct packet *p, uint32_t id, const struct lb_backend *b)
 {
 	struct lb_addr own;
 
-	if (own_address(&b->addr, &own) < 0)
+	if (packet_own_address(&b->addr, &own) < 0)
 		return;
 	p->far[id].nat = nat_index(p, &own);
 }

@@ -6,6 +6,7 @@
  *   packet_apply.c   what services and backends need in the packet hook's own maps
  *   packet_attach.c  interfaces: which hook, attached or taken over, and why so
  *   packet_link.c    what interfaces there are, from the kernel
+ *   packet_explain.c where a flow would go
  *   packet_read.c    counts, connections, and forgetting those that have ended
  */
 #pragma once
@@ -46,6 +47,7 @@ struct packet {
 	uint32_t sweep_next; /* bucket */
 	struct packet_attach *attached;
 	size_t n_attached;
+	struct packet_explain *explain; /* NULL: nobody has asked yet */
 };
 
 /* Every interface; the caller frees. */
@@ -58,6 +60,11 @@ int packet_admin(const struct packet *p, struct pk_admin *a);
 
 /* Allow, deny, limits. */
 int packet_guard(struct packet *p, const struct packet_opts *opts, struct err *err);
+
+/* The address that the kernel would send from. No packet is sent. */
+int packet_own_address(const struct lb_addr *to, struct lb_addr *ret);
+
+struct packet_explain *packet_explain_close(struct packet_explain *e);
 
 /* A path in the directory of pins. */
 int packet_pin_path(char *ret, size_t max, const char *name, struct err *err);

@@ -200,6 +200,27 @@ def conns(api, service):
         api.valid(json.loads(data), schema, "GET /v1/conns?" + query)
 
 
+def explain(api, service):
+    """Of the packet hook too."""
+    hooks = {h["name"]: h["on"] for h in api.expect("GET", "/v1/status", 200)["hooks"]}
+    api.expect("GET", "/v1/explain", 400 if hooks["packet"] else 409)
+    if not hooks["packet"]:
+        return
+    listen = api.expect("GET", "/v1/services/{name}", 200, name=service)["listen"]
+    operation = api.doc["paths"]["/v1/explain"]["get"]
+    flow = "client=198.18.0.77:40000&service="
+    for query, status in ((flow + listen, 200), (flow + listen + "&protocol=udp", 200), (flow + listen + "&interface=lo", 200),
+                          (flow + "198.18.0.99:9", 200), ("client=[2001:2::7]:9&service=[2001:2::9]:9", 200),
+                          (flow + listen + "&protocol=sctp", 400), (flow + listen + "&interface=nil", 400),
+                          (flow + "198.18.0.99", 400), (flow + "[2001:2::9]:9", 400), (flow + "nobody:80", 400),
+                          ("service=" + listen, 400), ("client=198.18.0.77:0&service=" + listen, 400)):
+        reply, data = api.call("GET", "/v1/explain?" + query)
+        if reply.status != status:
+            fail("GET /v1/explain?%s: answered %d, not %d: %s" % (query, reply.status, status, data))
+        schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+        api.valid(json.loads(data), schema, "GET /v1/explain?" + query)
+
+
 def events(api, service, backend):
     """A stream: what is changed meanwhile is told in it."""
     conn = Unix(api.sock)
@@ -234,6 +255,7 @@ def main():
     for path in ("/v1/sockets", "/v1/executables"):
         api.expect("GET", path, 409 if is_off else 200)
     conns(api, service)
+    explain(api, service)
     refused(api, service, backend)
     changes(api, service, backend)
     events(api, service, backend)
