@@ -20,6 +20,7 @@
 #define JOIN_PAUSE_MAX_MS 5000
 #define KEEP_EVERY_MS 2000
 #define ODD_PAUSE_MS 20
+#define LATE_LOOK_MS 200
 #define LATE_EVERY_MS 1000
 #define LATE_MAX_MS 600000 /* above the longest time of ac_is_due() */
 
@@ -315,21 +316,20 @@ static void accel_tick_late(struct accel *a, uint64_t now)
 	uint64_t stats[_AC_STAT_MAX], seen;
 
 	if (now >= a->late_due_ms && accel_stats(a, stats) >= 0) {
-		a->late_due_ms = now + LATE_EVERY_MS;
+		a->late_due_ms = now + LATE_LOOK_MS;
 		seen = stats[AC_STAT_LASTS] + stats[AC_STAT_SMALL];
 		if (seen != a->late_seen) {
 			a->late_seen = seen;
 			a->late_pause_ms = LATE_EVERY_MS;
-			if (!a->late_walk_ms || a->late_walk_ms > now + LATE_EVERY_MS)
-				a->late_walk_ms = now + LATE_EVERY_MS;
+			a->late_walk_ms = a->late_last_ms + LATE_EVERY_MS;
 		}
 	}
 	if (!a->late_walk_ms || now < a->late_walk_ms || a->join_due_ms)
 		return;
-	a->join_due_ms = now;
+	a->join_due_ms = a->late_last_ms = now;
 	a->join_pause_ms = LATE_EVERY_MS;
-	a->late_pause_ms *= 2;
 	a->late_walk_ms = a->late_pause_ms <= LATE_MAX_MS ? now + a->late_pause_ms : 0;
+	a->late_pause_ms *= 2;
 }
 
 int accel_tick(struct accel *a)

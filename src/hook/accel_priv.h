@@ -47,7 +47,7 @@ struct accel {
 	bool odd_due;
 	uint64_t keep_due_ms, odd_due_ms;
 	/* AC_STAT_LASTS and AC_STAT_SMALL: when they are looked at next, and what they were; the walk that follows. */
-	uint64_t late_due_ms, late_seen, late_walk_ms, late_pause_ms;
+	uint64_t late_due_ms, late_seen, late_walk_ms, late_pause_ms, late_last_ms;
 };
 
 /* accel_move.c */
