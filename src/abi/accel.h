@@ -123,7 +123,7 @@ enum ac_stat {
 
 /* What is seen of one socket whose peer is local: the value of the socket-local storage ac_sk. */
 enum ac_sock_state {
-	AC_SOCK_NEW,	 /* connect() called, peer not known yet */
+	AC_SOCK_NEW,	 /* nothing known: of an earlier connection, connect() was called again */
 	AC_SOCK_WATCHED, /* on plain TCP; .why says why */
 	AC_SOCK_JOINED,	 /* in ac_socks */
 	_AC_SOCK_STATE_MAX,

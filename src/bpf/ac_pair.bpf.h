@@ -375,9 +375,7 @@ static __always_inline bool ac_pend_take(const struct ac_key *key, struct ac_pen
 	return ret->client_cookie;
 }
 
-/*
- * The server of a short connection. One that is asked at its end needs more than a note. True: all is done.
- */
+/* The server of a short connection. One that is asked at its end needs more than a note. True: all is done. */
 static __always_inline bool ac_server_light(struct bpf_sock_ops *ctx, struct tcp_sock *tp, const struct ac_key *key,
 					    const struct ac_pend *pend, enum ac_why why)
 {
@@ -412,10 +410,11 @@ static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_c
 		return;
 	ac_space_note(tp);
 	why = pend.poisoned ? AC_WHY_DUPLICATE : pend.why;
-	if (!pend.client_st)
+	if (!pend.client_st) {
 		ac_note_peer(pend.client_cookie, (__u64)tp, bpf_get_socket_cookie(ctx));
-	if (!pend.client_st && ac_is_light(ctl, pend.brief, why) && ac_server_light(ctx, tp, &key, &pend, why))
-		return;
+		if (ac_is_light(ctl, pend.brief, why) && ac_server_light(ctx, tp, &key, &pend, why))
+			return;
+	}
 	st = ac_sock_born(ctx, sk, &key, tp);
 	if (!st)
 		return;

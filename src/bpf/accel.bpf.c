@@ -37,8 +37,8 @@ static __always_inline void ac_state_change(struct bpf_sock_ops *ctx)
 }
 
 /*
- * The same at an end of a connection that was taken for short. If it has lasted, user space is to walk: it is seen here,
- * for a walk that only looks whether there is one costs more than all short connections of a second together.
+ * An acknowledgement at an end of a connection that was taken for short. If it has lasted, user space is to walk: it is
+ * seen here, for a walk that only looks whether there is one costs more than all short connections of a second together.
  */
 static __always_inline void ac_rtt_brief(struct bpf_sock_ops *ctx, const struct ac_sock *st)
 {

@@ -271,3 +271,15 @@ own_traffic() {
 	in_ns client busybox ping -c 1 -W 5 "$(bare "$(backend "$1" 1)")"
 	in_ns client busybox ping -c 1 -W 5 "$([ "$1" = 4 ] && echo 198.18.1.1 || echo 2001:2:0:1::1)"
 }
+
+# Starts waggle run on $CONFIG in "lb", and waits until it is ready. Sets RUN.
+started() {
+	: >"$WORK/run.out"
+	(exec nsenter --net=/run/netns/lb "$WAGGLE" run -c "$CONFIG") >"$WORK/run.out" 2>>"$WORK/run.err" &
+	RUN=$!
+	until_true 60 is_ready
+}
+
+is_ready() {
+	grep -qx ready "$WORK/run.out" || { kill -0 "$RUN" || cat "$WORK/run.err"; return 1; } >&2
+}

@@ -113,3 +113,26 @@ load_end() {
 		return 1
 	fi
 }
+
+# two_services CGROUP: web and api, on two backends, and what the cgroup's programs say to each other is joined.
+two_services() {
+	run_addresses
+	backend_start 198.18.0.2 8080
+	backend_start 198.18.0.3 8080
+	config "accelerate: { cgroups: [ \"$1\" ] }" <<-EOF
+		services:
+		  - { name: web, listen: "198.18.0.5:80", scheduler: round-robin, backends: [ "198.18.0.2:8080", "198.18.0.3:8080" ] }
+		  - { name: api, listen: "198.18.0.6:80", backends: [ "198.18.0.3:8080" ] }
+	EOF
+	run_start
+}
+
+# A service of a thousand backends, as an item of a list of services.
+big_service() {
+	local i
+
+	printf '  - name: big\n    listen: 198.18.0.6:80\n    backends:\n'
+	for ((i = 0; i < 1000; i++)); do
+		printf '      - 198.18.%d.%d:81\n' $((i / 250 + 1)) $((i % 250 + 1))
+	done
+}

@@ -3,6 +3,7 @@
 # The benchmarks measure what they say, give every row, and take their lab away, however they end. No speed is asserted.
 
 load ../lib/net.bash
+load ../lib/bench.bash
 
 # The rows of 'accel'; what is skipped for a program that is not installed must say so.
 export ACCEL_SWEEPS="pingpong-one pingpong-cross stream-cross-nodelay stream-cross-nagle stream-one-nodelay stream-one-nagle"
@@ -10,12 +11,6 @@ export ACCEL_SINGLES="http-straight http-keepalive http-1m redis-p1 redis-p16 re
 
 # Somebody else may be measuring: the cgroup tree is the machine's.
 export WAGGLE_BENCH_LAB=waggle-bench-test-$$
-
-nothing_left() {
-	[ -z "$(ls /run/netns)" ]
-	[ ! -e "/run/$WAGGLE_BENCH_LAB" ]
-	[ ! -e "$(cgroup_root)/$WAGGLE_BENCH_LAB" ]
-}
 
 # bench ARG...: its result in $WORK/bench.json.
 bench() {

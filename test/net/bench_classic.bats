@@ -3,15 +3,9 @@
 # The classic comparison measures every way through the scene without an error, and leaves nothing. No speed is asserted.
 
 load ../lib/net.bash
+load ../lib/bench.bash
 
 export WAGGLE_BENCH_LAB=waggle-bench-cl-test-$$
-
-nothing_left() {
-	[ -z "$(ls /run/netns)" ]
-	[ ! -e "/run/$WAGGLE_BENCH_LAB" ]
-	[ ! -e "/sys/fs/bpf/$WAGGLE_BENCH_LAB" ]
-	[ ! -e "$(cgroup_root)/$WAGGLE_BENCH_LAB" ]
-}
 
 # One page: every element is ended, and nothing is run or fetched.
 whole_page() {

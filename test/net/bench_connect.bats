@@ -3,15 +3,9 @@
 # The benchmark of the connect hook measures every row, with no failing call, and leaves nothing. No speed is asserted.
 
 load ../lib/net.bash
+load ../lib/bench.bash
 
 export WAGGLE_BENCH_LAB=waggle-bench-cn-test-$$
-
-nothing_left() {
-	[ -z "$(ls /run/netns)" ]
-	[ ! -e "/run/$WAGGLE_BENCH_LAB" ]
-	[ ! -e "$(cgroup_root)/$WAGGLE_BENCH_LAB" ]
-	[ "$(mount | grep -c "/run/$WAGGLE_BENCH_LAB")" = 0 ]
-}
 
 every_row() {
 	"$WAGGLE" bench connect --rounds 2 --seconds 0.02 --json >"$WORK/bench.json" 2>"$WORK/bench.err" || {

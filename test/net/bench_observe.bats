@@ -3,15 +3,9 @@
 # The benchmark of being watched: every watcher lives to the end and is answered, and nothing is left. No speed is asserted.
 
 load ../lib/net.bash
+load ../lib/bench.bash
 
 export WAGGLE_BENCH_LAB=waggle-bench-ob-test-$$
-
-nothing_left() {
-	[ -z "$(ls /run/netns)" ]
-	[ ! -e "/run/$WAGGLE_BENCH_LAB" ]
-	[ ! -e "/sys/fs/bpf/$WAGGLE_BENCH_LAB" ]
-	[ ! -e "$(cgroup_root)/$WAGGLE_BENCH_LAB" ]
-}
 
 watched() {
 	"$WAGGLE" bench observe --rounds 1 --seconds 1 --json >"$WORK/bench.json" 2>"$WORK/bench.err" || {

@@ -4,15 +4,9 @@
 # a flood of SYNs takes no established connection away, is.
 
 load ../lib/net.bash
+load ../lib/bench.bash
 
 export WAGGLE_BENCH_LAB=waggle-bench-pk-test-$$ TEST_SECONDS=300
-
-nothing_left() {
-	[ -z "$(ls /run/netns)" ]
-	[ ! -e "/run/$WAGGLE_BENCH_LAB" ]
-	[ ! -e "/sys/fs/bpf/$WAGGLE_BENCH_LAB" ]
-	[ ! -e "$(cgroup_root)/$WAGGLE_BENCH_LAB" ]
-}
 
 # measured FILTER: of all rows, in jq.
 measured() {

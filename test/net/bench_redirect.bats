@@ -3,15 +3,9 @@
 # The benchmark of redirects measures every row both ways, without an error, and leaves nothing. No speed is asserted.
 
 load ../lib/net.bash
+load ../lib/bench.bash
 
 export WAGGLE_BENCH_LAB=waggle-bench-rd-test-$$
-
-nothing_left() {
-	[ -z "$(ls /run/netns)" ]
-	[ ! -e "/run/$WAGGLE_BENCH_LAB" ]
-	[ ! -e "/sys/fs/bpf/$WAGGLE_BENCH_LAB" ]
-	[ ! -e "$(cgroup_root)/$WAGGLE_BENCH_LAB" ]
-}
 
 every_row() {
 	"$WAGGLE" bench redirect --rounds 1 --seconds 1 --json >"$WORK/bench.json" 2>"$WORK/bench.err" || {

@@ -37,17 +37,6 @@ written() {
 	} >"$CONFIG"
 }
 
-started() {
-	: >"$WORK/run.out"
-	(exec nsenter --net=/run/netns/lb "$WAGGLE" run -c "$CONFIG") >"$WORK/run.out" 2>>"$WORK/run.err" &
-	RUN=$!
-	until_true 60 is_ready
-}
-
-is_ready() {
-	grep -qx ready "$WORK/run.out" || { kill -0 "$RUN" || cat "$WORK/run.err"; return 1; } >&2
-}
-
 # On each backend, and of the family in question.
 servers() {
 	local b

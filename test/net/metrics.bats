@@ -152,16 +152,11 @@ no_start_without_the_address() {
 
 # A bound on what is told, however many there are.
 many_backends_are_summed() {
-	local i
-
 	run_addresses
 	backend_start 198.18.0.2 8080
 	{
 		printf 'services:\n  - { name: web, listen: "198.18.0.5:80", backends: [ "198.18.0.2:8080" ] }\n'
-		printf '  - name: big\n    listen: 198.18.0.6:80\n    backends:\n'
-		for ((i = 0; i < 1000; i++)); do
-			printf '      - 198.18.%d.%d:81\n' $((i / 250 + 1)) $((i % 250 + 1))
-		done
+		big_service
 	} | config "metrics: { listen: '$AT' }"
 	run_start
 	[ "$(who http://198.18.0.5/ 5)" = "5 198.18.0.2" ]

@@ -46,15 +46,10 @@ lives() {
 }
 
 many() {
-	local i
-
 	run_addresses
 	{
 		printf 'services:\n'
-		printf '  - name: big\n    listen: 198.18.0.6:80\n    backends:\n'
-		for ((i = 0; i < 1000; i++)); do
-			printf '      - 198.18.%d.%d:81\n' $((i / 250 + 1)) $((i % 250 + 1))
-		done
+		big_service
 	} | config "metrics: { listen: '$AT' }"
 	run_start
 	"$PAGE_CHECK" "http://$AT" "$SHOTS" many 1000 >&2

@@ -5,19 +5,6 @@
 load ../lib/net.bash
 load ../lib/run.bash
 
-top_up() {
-	run_addresses
-	backend_start 198.18.0.2 8080
-	backend_start 198.18.0.3 8080
-	config <<-EOF
-		services:
-		  - { name: web, listen: "198.18.0.5:80", scheduler: round-robin, backends: [ "198.18.0.2:8080", "198.18.0.3:8080" ] }
-		  - { name: api, listen: "198.18.0.6:80", backends: [ "198.18.0.3:8080" ] }
-		accelerate: { cgroups: [ "$SCOPE" ] }
-	EOF
-	run_start
-}
-
 # A terminal of its own, on a socket of its own: mux COMMAND...
 mux() {
 	tmux -f /dev/null -S "$WORK/tmux" "$@"
@@ -49,7 +36,7 @@ keys() {
 }
 
 once() {
-	top_up
+	two_services "$SCOPE"
 	who http://198.18.0.5/ 6 >/dev/null
 	"$WAGGLE" top --once >"$WORK/top"
 	grep -qE '^SERVICE +LISTEN +STATE +UP +BACKENDS +CONNS +PICKS/S' "$WORK/top"
@@ -71,7 +58,7 @@ once() {
 }
 
 pairs() {
-	top_up
+	two_services "$SCOPE"
 	exec 3<>/dev/tcp/198.18.0.2/8080
 	"$WAGGLE" top --once --json --view pairs --filter 198.18.0.2:8080 >"$WORK/json"
 	jq -e '.view == "pairs" and (.rows | length == 1) and .rows[0].server == "198.18.0.2:8080"' "$WORK/json"
@@ -94,7 +81,7 @@ refuses() {
 }
 
 live() {
-	top_up
+	two_services "$SCOPE"
 	screen_start
 	until_true 15 shows '^waggle top: 2 services by service'
 	until_true 15 shows '^web +198.18.0.5:80 +up +2 +2 '
@@ -129,7 +116,7 @@ live() {
 }
 
 drains() {
-	top_up
+	two_services "$SCOPE"
 	screen_start --view backends
 	# api's one, then the second of web.
 	keys Down
@@ -160,7 +147,7 @@ drains() {
 }
 
 narrow() {
-	top_up
+	two_services "$SCOPE"
 	screen_start
 	mux resize-window -t top -x 30 -y 4
 	until_true 15 shows '^1 services 2 backends 3 pai'

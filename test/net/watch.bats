@@ -7,19 +7,6 @@ load ../lib/run.bash
 
 export TEST_SECONDS=240
 
-two_services() {
-	run_addresses
-	backend_start 198.18.0.2 8080
-	backend_start 198.18.0.3 8080
-	config <<-EOF
-		services:
-		  - { name: web, listen: "198.18.0.5:80", scheduler: round-robin, backends: [ "198.18.0.2:8080", "198.18.0.3:8080" ] }
-		  - { name: api, listen: "198.18.0.6:80", backends: [ "198.18.0.3:8080" ] }
-		accelerate: { cgroups: [ "$CG" ] }
-	EOF
-	run_start
-}
-
 # Clients of web, one after the other, until clients_stop.
 clients_start() {
 	(while :; do curl -s -o /dev/null --max-time 10 "$1"; done) &
@@ -38,7 +25,7 @@ status_says() {
 rates() {
 	local series
 
-	two_services
+	two_services "$CG"
 	status_says '.balancing.rates.picks_per_second == 0'
 	clients_start http://198.18.0.5/
 	until_true 20 status_says '.services[] | select(.name == "web") | .picks_per_second > 0 and all(.backends[]; .picks_per_second > 0)'
@@ -78,7 +65,7 @@ told() {
 }
 
 filters() {
-	two_services
+	two_services "$CG"
 	trace_start "$WORK/all"
 	trace_start "$WORK/service" --service api
 	trace_start "$WORK/address" --address 198.18.0.3:8080 --event picked
@@ -126,7 +113,7 @@ filters() {
 drops() {
 	local fast slow
 
-	two_services
+	two_services "$CG"
 	trace_start "$WORK/fast" --event picked
 	fast=$TRACE
 	trace_start "$WORK/slow" --event picked
