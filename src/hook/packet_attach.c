@@ -156,8 +156,9 @@ static const char *why_not_xdp(const struct packet_link *l)
 		return "loopback has no driver for XDP";
 	if (streq(l->kind, "vlan"))
 		return "a VLAN device has no driver for XDP: name its parent to have it there";
+	/* In all its members' drivers, since Linux 5.15 (9e2ee5c7e7c3): what it sends goes by the member that the bond chooses. */
 	if (streq(l->kind, "bond"))
-		return "TC sees the packets of all members of a bond: name the members to have XDP";
+		return NULL;
 	if (streq(l->kind, "veth") || streq(l->kind, "bridge") || streq(l->kind, "tun") || streq(l->kind, "netkit"))
 		return "TC, for what local programs send here comes in packets of 64 KiB that XDP would have to have cut";
 	if (l->kind[0])
