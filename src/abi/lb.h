@@ -24,8 +24,12 @@
 
 #include <linux/types.h>
 
-/* Written into lb_ctl. Pinned maps of another version are not taken over. */
-#define LB_ABI_VERSION 1
+/*
+ * Written into lb_ctl. Pinned maps of a version from the oldest one on are taken over, and are of this one then; others are not.
+ * 2: the connect hook has notes of sockets; those of before are known by their storage.
+ */
+#define LB_ABI_VERSION 2
+#define LB_ABI_OLDEST 1
 
 /* Id 0 is nobody, for services, plans and backends alike, so that a zeroed record refers to nothing. */
 #define LB_NONE 0
@@ -165,7 +169,8 @@ struct lb_traffic {
 	X(TIMED_OUT, "timed-out", "connects that the backend did not answer")                 \
 	X(FAMILY, "family", "an IPv4 socket asked for a service that has only IPv6 backends") \
 	X(FLOW_FULL, "flow-full", "no room to remember a flow")                               \
-	X(EVENT_LOST, "event-lost", "events that found no room in the ring")
+	X(EVENT_LOST, "event-lost", "events that found no room in the ring")                  \
+	X(NOTES_FULL, "notes-full", "sockets that found no free note, and have storage instead")
 
 enum lb_stat {
 #define X(id, word, text) LB_STAT_##id,
@@ -191,7 +196,7 @@ struct lb_ctl {
 	__u32 abi;   /* LB_ABI_VERSION */
 	__u32 on;    /* 0: every hook lets everything pass */
 	__u32 trace; /* someone wants every pick as an event */
-	__u32 pad;
+	__u32 stores; /* there are sockets whose record is in their storage, not in a note */
 };
 
 enum lb_event_kind {

@@ -2,6 +2,7 @@
 /* What becomes of a socket's connection: how it is counted, when it failed, and what user space is told. */
 #pragma once
 
+#include "bpf/cn_note.bpf.h"
 #include "bpf/cn_pick.bpf.h"
 
 #define ETIMEDOUT 110
@@ -24,6 +25,7 @@ struct inet_sock___cn {
 } __attribute__((preserve_access_index));
 
 struct tcp_sock___cn {
+	__u32 srtt_us;
 	__u32 total_retrans;
 } __attribute__((preserve_access_index));
 
@@ -60,26 +62,6 @@ static __always_inline void cn_event_call(enum lb_event_kind kind, __u32 service
 	bpf_ringbuf_submit(e, 0);
 }
 
-/* Takes a connection out of the count; false: somebody has already. */
-static __always_inline bool cn_uncount(struct cn_sock *st)
-{
-	struct lb_load *load;
-
-	if (__sync_val_compare_and_swap(&st->counted, 1, 0) != 1)
-		return false;
-	load = lb_load_get(st->backend);
-	if (load)
-		__sync_fetch_and_add(&load->conns, (__u64)-1);
-	return true;
-}
-
-/* The socket is connected to no service any more. */
-static __always_inline void cn_forget(struct cn_sock *st)
-{
-	cn_uncount(st);
-	st->backend = LB_NONE;
-}
-
 static __always_inline void cn_client(struct sock *sk, struct lb_event *e)
 {
 	struct inet_sock___cn *inet = (struct inet_sock___cn *)sk;
@@ -95,10 +77,10 @@ static __always_inline void cn_client(struct sock *sk, struct lb_event *e)
 }
 
 /* A connect() that came to nothing: the backend is avoided for a while, and the health check told. */
-static __always_inline void cn_failed(struct cn_sock *st, struct sock *sk, enum lb_event_kind kind)
+static __always_inline void cn_failed(__u32 service, __u32 backend, struct sock *sk, enum lb_event_kind kind)
 {
-	struct lb_plan *plan = lb_plan_get(st->service);
-	struct lb_load *load = lb_load_get(st->backend);
+	struct lb_plan *plan = lb_plan_get(service);
+	struct lb_load *load = lb_load_get(backend);
 	struct lb_event *e;
 
 	lb_count(kind == LB_EVENT_REFUSED ? LB_STAT_REFUSED : LB_STAT_TIMED_OUT);
@@ -108,7 +90,7 @@ static __always_inline void cn_failed(struct cn_sock *st, struct sock *sk, enum 
 	if (!plan || !(plan->flags & LB_PLAN_PASSIVE))
 		return;
 	*(volatile __u64 *)&load->avoid_until_ns = bpf_ktime_get_ns() + plan->passive_ms * 1000000ULL;
-	e = cn_event_new(kind, st->service, st->backend, IPPROTO_TCP);
+	e = cn_event_new(kind, service, backend, IPPROTO_TCP);
 	if (!e)
 		return;
 	cn_client(sk, e);
@@ -119,17 +101,17 @@ static __always_inline void cn_failed(struct cn_sock *st, struct sock *sk, enum 
  * Why a connection never came about, by sk_err, which is set before the state changes. A program that gives up on its
  * own leaves no error; it is the backend's fault if not even the second SYN was answered.
  */
-static __always_inline void cn_judge(struct cn_sock *st, struct sock *sk)
+static __always_inline void cn_judge(__u32 service, __u32 backend, struct sock *sk)
 {
 	struct tcp_sock___cn *tp = (struct tcp_sock___cn *)sk;
 	struct sock___cn *skc = (struct sock___cn *)sk;
 	int error = BPF_CORE_READ(skc, sk_err);
 
 	if (error == ECONNREFUSED)
-		cn_failed(st, sk, LB_EVENT_REFUSED);
+		cn_failed(service, backend, sk, LB_EVENT_REFUSED);
 	else if (error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
 		 (error == 0 && BPF_CORE_READ(tp, total_retrans) > 0))
-		cn_failed(st, sk, LB_EVENT_TIMED_OUT);
+		cn_failed(service, backend, sk, LB_EVENT_TIMED_OUT);
 }
 
 /* How many bits a number has: 0 for 0, 5 for 16. */
@@ -160,22 +142,35 @@ static __always_inline __u32 cn_bits(__u32 v)
 	return n + v;
 }
 
-static __always_inline __u32 cn_now_us(void)
+/*
+ * How long the handshake took. TCP has measured it, if nothing was sent again: by now the answer to the SYN is the one
+ * sample of the round trip's time, in eighths of a microsecond. What was sent again took seconds, and `since` is good
+ * enough for those.
+ */
+static __always_inline __u32 cn_took_us(struct sock *sk, __u32 since)
 {
-	return (__u32)(bpf_ktime_get_ns() / 1000);
+	struct tcp_sock___cn *tp = (void *)bpf_skc_to_tcp_sock(sk);
+
+	return tp && tp->srtt_us && !tp->total_retrans ? tp->srtt_us >> 3 : (__u32)(bpf_ktime_get_ns() / 1000) - since;
 }
 
-/* The handshake is done: how long it took, with all that was sent again. Under the socket's lock. */
+/* The cookie of a socket that had one asked for, as every one has that this hook has seen; 0: not so. */
+static __always_inline __u64 cn_cookie(const struct sock *sk)
+{
+	return sk->__sk_common.skc_cookie.counter;
+}
+
+/* The handshake is done. Under the socket's lock. */
 static __always_inline void cn_established(struct sock *sk)
 {
-	struct cn_sock *st = bpf_sk_storage_get(&cn_sk, sk, NULL, 0);
 	__u32 zero = 0, us, i;
 	struct lb_took *took;
+	struct cn_known k;
 
-	if (!st || st->backend == LB_NONE || !st->since)
+	if (!cn_know(sk, cn_cookie(sk), &k) || k.of->backend == LB_NONE || !k.of->since)
 		return;
-	us = cn_now_us() - st->since;
-	st->since = 0;
+	us = cn_took_us(sk, k.of->since);
+	k.of->since = 0;
 	took = bpf_map_lookup_elem(&cn_took, &zero);
 	if (!took)
 		return;
@@ -189,12 +184,22 @@ static __always_inline void cn_established(struct sock *sk)
 /* TCP's end, whatever it was: refused, reset, closed, dissolved. Under the socket's lock. */
 static __always_inline void cn_end(struct sock *sk, int was)
 {
-	struct cn_sock *st = bpf_sk_storage_get(&cn_sk, sk, NULL, 0);
+	__u32 service, backend;
+	struct cn_known k;
+	bool taken;
 
-	if (!st || st->backend == LB_NONE)
+	if (!cn_know(sk, cn_cookie(sk), &k) || k.of->backend == LB_NONE)
 		return;
+	/* Before it is another socket's. */
+	service = *(volatile __u32 *)&k.of->service;
+	backend = *(volatile __u32 *)&k.of->backend;
+	if (k.key) {
+		taken = cn_note_give_back(&k);
+	} else {
+		taken = cn_uncount(&k);
+		k.of->backend = LB_NONE;
+	}
 	/* Whoever counts it down judges: while one program takes over from another, both are called. */
-	if (cn_uncount(st) && was == BPF_TCP_SYN_SENT)
-		cn_judge(st, sk);
-	st->backend = LB_NONE;
+	if (taken && was == BPF_TCP_SYN_SENT)
+		cn_judge(service, backend, sk);
 }

@@ -144,41 +144,40 @@ static __always_inline void cn_note_pick(const struct lb_plan *plan, const struc
 }
 
 /* Remembers a connection with the socket, and counts it. */
-static __always_inline void cn_remember(struct bpf_sock *sk, const struct lb_plan *plan, const struct cn_ask *ask,
-					const struct lb_backend *b, __u32 id)
+static __always_inline void cn_remember(struct bpf_sock_addr *ctx, struct bpf_sock *sk, const struct lb_plan *plan,
+					const struct cn_ask *ask, const struct lb_backend *b, __u32 id)
 {
-	struct cn_sock *st = bpf_sk_storage_get(&cn_sk, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	struct lb_load *load = lb_load_get(id);
+	struct cn_known k;
 
-	if (!st || !load) {
+	if (!load || !cn_know_new(sk, bpf_get_socket_cookie(ctx), &k)) {
 		lb_count(LB_STAT_FLOW_FULL);
 		return;
 	}
 	/* Of an earlier connect() that failed before it became a connection, or of UDP. */
-	cn_uncount(st);
-	st->vip = ask->vip.addr;
-	st->vip_port = ask->vip.port;
-	st->addr = b->addr;
-	st->port = b->port;
-	st->service = plan->service;
-	st->backend = id;
+	cn_uncount(&k);
+	k.of->vip = ask->vip.addr;
+	k.of->vip_port = ask->vip.port;
+	k.of->addr = b->addr;
+	k.of->port = b->port;
+	k.of->service = plan->service;
+	k.of->backend = id;
 	/* | 1: 0 has a meaning. */
-	st->since = ask->vip.proto == IPPROTO_TCP ? cn_now_us() | 1 : 0;
+	k.of->since = ask->vip.proto == IPPROTO_TCP ? (__u32)(bpf_ktime_get_coarse_ns() / 1000) | 1 : 0;
 	__sync_fetch_and_add(&load->conns, 1);
-	st->counted = 1;
+	cn_known_written(&k, true);
 }
 
 /* TCP ends with its connection; a UDP socket may just connect elsewhere. */
 static __always_inline int cn_not_ours(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct cn_sock *st;
+	struct cn_known k;
 
 	if (ctx->protocol != IPPROTO_UDP || !sk)
 		return CN_GO;
-	st = bpf_sk_storage_get(&cn_sk, sk, NULL, 0);
-	if (st && st->backend != LB_NONE)
-		cn_forget(st);
+	if (cn_know(sk, bpf_get_socket_cookie(ctx), &k) && k.of->backend != LB_NONE)
+		cn_forget(&k);
 	return CN_GO;
 }
 
@@ -200,8 +199,8 @@ static __always_inline struct lb_backend *cn_connect(struct bpf_sock_addr *ctx, 
 		*ret = cn_refuse(plan, ask, why);
 		return NULL;
 	}
-	cn_remember(sk, plan, ask, b, id);
-	if (cn_is_subflow(ctx))
+	cn_remember(ctx, sk, plan, ask, b, id);
+	if (cn_is_subflow(ctx, sk))
 		cn_subflow_remember(ctx, &ask->vip, b);
 	cn_note_pick(plan, ask, id);
 	return b;
@@ -284,12 +283,12 @@ static __always_inline void cn_flow_back(struct cn_flow_key *key, const struct c
 		lb_count(LB_STAT_FLOW_FULL);
 }
 
-static __always_inline bool cn_flow_new(struct bpf_sock_addr *ctx, const struct lb_plan *plan, const struct cn_ask *ask,
-					struct cn_flow *to, int *ret)
+static __always_inline bool cn_flow_new(struct bpf_sock_addr *ctx, __u64 cookie, const struct lb_plan *plan,
+					const struct cn_ask *ask, struct cn_flow *to, int *ret)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct cn_sock *st = sk ? bpf_sk_storage_get(&cn_sk, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE) : NULL;
 	struct lb_backend *b;
+	struct cn_known k;
 	enum lb_stat why;
 	__u32 id = cn_choose(ctx, plan, ask, &why);
 
@@ -298,10 +297,13 @@ static __always_inline bool cn_flow_new(struct bpf_sock_addr *ctx, const struct 
 		*ret = cn_refuse(plan, ask, why);
 		return false;
 	}
-	if (st)
-		st->sends = 1;
-	else
+	if (sk && cn_know_new(sk, cookie, &k)) {
+		k.of->sends = 1;
+		if (!(k.is & CN_NOTE_WRITTEN))
+			cn_known_written(&k, false);
+	} else {
 		lb_count(LB_STAT_FLOW_FULL);
+	}
 	to->addr = b->addr;
 	to->port = b->port;
 	to->service = plan->service;
@@ -327,7 +329,7 @@ static __always_inline bool cn_send(struct bpf_sock_addr *ctx, const struct lb_p
 		*to = *known;
 		lb_count(LB_STAT_AGAIN);
 	} else {
-		if (!cn_flow_new(ctx, plan, ask, to, ret))
+		if (!cn_flow_new(ctx, key.cookie, plan, ask, to, ret))
 			return false;
 		to->last_ns = now_ns;
 		if (bpf_map_update_elem(&cn_flows, &key, to, BPF_ANY))
@@ -391,18 +393,19 @@ static __always_inline bool cn_is_peer(const struct cn_sock *st, struct cn_ask *
 static __always_inline bool cn_received(struct bpf_sock_addr *ctx, struct cn_ask *ask)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct cn_sock *st = sk ? bpf_sk_storage_get(&cn_sk, sk, NULL, 0) : NULL;
+	__u64 cookie = bpf_get_socket_cookie(ctx);
 	struct cn_flow_key key;
 	struct cn_flow *from;
+	struct cn_known k;
 
-	if (!st)
+	if (!sk || !cn_know(sk, cookie, &k))
 		return false;
 	/* Dissolved by connect(AF_UNSPEC), which no program sees: not connected, but for what we know. */
-	if (sk->state == BPF_TCP_ESTABLISHED && cn_is_peer(st, ask))
+	if (sk->state == BPF_TCP_ESTABLISHED && cn_is_peer(k.of, ask))
 		return true;
-	if (!st->sends)
+	if (!k.of->sends)
 		return false;
-	cn_flow_key(&key, bpf_get_socket_cookie(ctx), &ask->vip.addr, ask->vip.port, CN_FROM);
+	cn_flow_key(&key, cookie, &ask->vip.addr, ask->vip.port, CN_FROM);
 	from = bpf_map_lookup_elem(&cn_flows, &key);
 	if (!from)
 		return false;
@@ -436,9 +439,11 @@ int cn_recvmsg6(struct bpf_sock_addr *ctx)
 static __always_inline bool cn_peer(struct bpf_sock_addr *ctx, struct cn_ask *ask)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct cn_sock *st = sk ? bpf_sk_storage_get(&cn_sk, sk, NULL, 0) : NULL;
+	struct cn_known k;
 
-	return st ? cn_is_peer(st, ask) : cn_subflow_peer(ctx, &ask->vip);
+	if (sk && cn_know(sk, bpf_get_socket_cookie(ctx), &k))
+		return cn_is_peer(k.of, ask);
+	return cn_subflow_peer(ctx, &ask->vip);
 }
 
 SEC("cgroup/getpeername4")
@@ -470,10 +475,15 @@ int cn_peer6(struct bpf_sock_addr *ctx)
 SEC("cgroup/sock_release")
 int cn_release(struct bpf_sock *ctx)
 {
-	struct cn_sock *st = bpf_sk_storage_get(&cn_sk, ctx, NULL, 0);
+	struct cn_known k = {};
 
-	if (st && ctx->state != BPF_TCP_SYN_SENT)
-		cn_uncount(st);
+	if (ctx->state == BPF_TCP_SYN_SENT)
+		return CN_GO;
+	cn_notes_release(bpf_get_socket_cookie(ctx));
+	if (cn_has_stores())
+		k.of = bpf_sk_storage_get(&cn_sk, ctx, NULL, 0);
+	if (k.of)
+		cn_uncount(&k);
 	return CN_GO;
 }
 

@@ -39,7 +39,7 @@ static const char *const connect_progs[] = {
 #define CONNECT_STATE "cn_state"
 #define CONNECT_STATE_NEXT "cn_state_next"
 
-static const char *const connect_maps[] = { "cn_sk", "cn_flows", "cn_took" };
+static const char *const connect_maps[] = { "cn_notes", "cn_sk", "cn_flows", "cn_took" };
 
 /* One attachment that was made or changed, to be undone if a later one fails. */
 struct connect_step {
@@ -319,21 +319,31 @@ int connect_open(struct lb *lb, const struct connect_opts *opts, struct connect 
 	return 0;
 }
 
+static int connect_remove_own(const char *name, struct err *err)
+{
+	char pin[CONNECT_PATH_MAX];
+
+	connect_own_pin(pin, name);
+	return unlink(pin) < 0 && errno != ENOENT ?
+		       err_set(err, -errno, "cannot remove '%s': %s", pin, strerror(errno)) :
+		       0;
+}
+
 int connect_detach(struct lb *lb, struct err *err)
 {
-	static const char *const own[] = { CONNECT_STATE, CONNECT_STATE_NEXT, "cn_sk", "cn_flows", "cn_took" };
+	static const char *const links[] = { CONNECT_STATE, CONNECT_STATE_NEXT };
 	struct cgroup_set none = {};
-	char pin[CONNECT_PATH_MAX];
 	int r;
 
 	r = connect_prune(&none, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
-		connect_own_pin(pin, own[i]);
-		if (unlink(pin) < 0 && errno != ENOENT)
-			return err_set(err, -errno, "cannot remove '%s': %s", pin, strerror(errno));
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(links) && r >= 0; i++)
+		r = connect_remove_own(links[i], err);
+	for (size_t i = 0; i < ARRAY_SIZE(connect_maps) && r >= 0; i++)
+		r = connect_remove_own(connect_maps[i], err);
+	if (r < 0)
+		return r;
 	/* Nobody sees those connections end any more. */
 	r = lb_grace(lb, err);
 	if (r < 0)

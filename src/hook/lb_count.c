@@ -84,5 +84,9 @@ void lb_backend_avoid(struct lb *lb, uint32_t backend, uint64_t until_ns)
 
 int lb_stats(const struct lb *lb, uint64_t ret[_LB_STAT_MAX])
 {
-	return bpf_sys_sum(bpf_map__fd(lb->skel->maps.lb_stats), _LB_STAT_MAX, ret);
+	uint32_t n = bpf_map__max_entries(lb->skel->maps.lb_stats);
+
+	/* Taken over from an earlier version, it may have fewer. */
+	memset(ret, 0, _LB_STAT_MAX * sizeof(*ret));
+	return bpf_sys_sum(bpf_map__fd(lb->skel->maps.lb_stats), n < _LB_STAT_MAX ? n : _LB_STAT_MAX, ret);
 }

@@ -114,7 +114,7 @@ static int lb_check_abi(int fd, struct err *err)
 		return err_set(err, -ENOMEM, "out of memory");
 	if (info.type != BPF_MAP_TYPE_ARRAY || bpf_map_lookup_elem(fd, &zero, value))
 		return err_set(err, -EPROTO, "the pinned '%s/lb_ctl' is none of ours", lb_pin_dir());
-	if (*value != LB_ABI_VERSION)
+	if (*value < LB_ABI_OLDEST || *value > LB_ABI_VERSION)
 		return err_set(err, -EPROTO,
 			       "the tables in '%s' are of version %u and not %d: remove them with 'waggle unload'",
 			       lb_pin_dir(), *value, LB_ABI_VERSION);
@@ -269,6 +269,14 @@ static int lb_grace_open(struct lb *lb, struct err *err)
 	return 0;
 }
 
+/* Before any program of this version runs. What an earlier one knows of sockets stands in their storage. */
+static void lb_upgrade(struct lb *lb)
+{
+	if (lb->ctl->abi < 2)
+		__atomic_store_n(&lb->ctl->stores, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&lb->ctl->abi, LB_ABI_VERSION, __ATOMIC_RELEASE);
+}
+
 static int lb_load_maps(struct lb *lb, bool taken_over, struct err *err)
 {
 	int r;
@@ -325,6 +333,7 @@ int lb_open(const struct lb_limits *limits, struct lb **ret, bool *ret_taken_ove
 		r = lb_grace(lb, err);
 		if (r < 0)
 			return r;
+		lb_upgrade(lb);
 	}
 	*ret = TAKE_PTR(lb);
 	*ret_taken_over = taken_over;
