@@ -221,7 +221,7 @@ static void test_given_up(void **state)
 /* Each socket has its own of what many have at once. */
 static void test_many(void **state)
 {
-	static int fds[2000];
+	static int fds[500];
 
 	serve();
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {

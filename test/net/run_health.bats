@@ -229,6 +229,35 @@ down_survives_a_restart() {
 	run_stop
 }
 
+# Twenty backends that are checked from the same moment on: the time between two checks of one is anything from half a second
+# to one and a half, and so they are out of step at once.
+jitter() {
+	run_addresses
+	python3 -c '
+import selectors, socket, time
+ready = selectors.DefaultSelector()
+for port in range(9000, 9020):
+    s = socket.create_server(("198.18.0.2", port))
+    ready.register(s, selectors.EVENT_READ)
+print("ready", flush=True)
+while True:
+    for key, _ in ready.select():
+        key.fileobj.accept()[0].close()
+        print(key.fileobj.getsockname()[1], time.monotonic(), flush=True)' >"$WORK/checks" &
+	until_true 10 grep -q ready "$WORK/checks"
+	# shellcheck disable=SC2046 # a word a backend
+	web "tcp: true, interval: 1s, timeout: 1s, jitter: 500ms" "$NO_MORE" $(printf '198.18.0.2:%d\n' {9000..9019})
+	run_start
+	until_true 30 eval '(($(wc -l <"$WORK/checks") > 100))'
+	awk 'NF == 2 {
+		gap = $2 - last[$1]
+		if (last[$1] && (!n++ || gap < least)) least = gap
+		if (last[$1] && gap > most) most = gap
+		last[$1] = $2
+	} END { print least, most; exit !(n >= 60 && most - least > 0.2) }' "$WORK/checks"
+	run_stop
+}
+
 # All are found out about; what that costs is only told.
 a_thousand() {
 	local i before after
@@ -265,4 +294,5 @@ a_thousand() {
 @test "health: passive asks the check" { inside passive_asks_the_check; }
 @test "health: checks are not balanced" { inside checks_are_not_balanced; }
 @test "health: who was down is so after a restart" { inside down_survives_a_restart; }
+@test "health: jitter keeps checks out of step" { inside jitter; }
 @test "health: a thousand backends" { inside a_thousand; }
