@@ -39,41 +39,63 @@ static __always_inline __u64 cn_key_read(const __u64 *key)
 	return *(const volatile __u64 *)key;
 }
 
-static __always_inline bool cn_note_find(__u64 cookie, struct cn_known *ret)
+/*
+ * The index of a socket's note in its bucket; -1: it has none. A function of its own, so that the verifier need not follow
+ * what comes after for each place in turn.
+ */
+__noinline int cn_note_at(__u64 cookie)
 {
 	struct cn_bucket *b = cn_bucket_of(cookie);
 
-	if (!b)
-		return false;
+	if (!b || !cookie)
+		return -1;
 #pragma unroll
 	for (int i = 0; i < CN_NOTES; i++) {
 		__u64 is = cn_key_read(&b->key[i]);
 
-		if (is >> CN_NOTE_SHIFT == cookie && is & CN_NOTE_WRITTEN) {
-			*ret = (struct cn_known){ &b->of[i], &b->key[i], is };
-			return true;
-		}
+		if (is >> CN_NOTE_SHIFT == cookie && is & CN_NOTE_WRITTEN)
+			return i;
 	}
-	return false;
+	return -1;
 }
 
-/* An empty note, to be written; nobody finds it before. */
-static __always_inline bool cn_note_take(__u64 cookie, struct cn_known *ret)
+/* Takes a free note, which nobody finds before it is written; -1: there is none. */
+__noinline int cn_note_claim(__u64 cookie)
 {
 	struct cn_bucket *b = cn_bucket_of(cookie);
-	__u64 is = cookie << CN_NOTE_SHIFT;
 
 	if (!b)
-		return false;
+		return -1;
 #pragma unroll
-	for (int i = 0; i < CN_NOTES; i++) {
-		if (cn_key_read(&b->key[i]) || __sync_val_compare_and_swap(&b->key[i], 0, is))
-			continue;
-		b->of[i] = (struct cn_sock){};
-		*ret = (struct cn_known){ &b->of[i], &b->key[i], is };
-		return true;
-	}
-	return false;
+	for (int i = 0; i < CN_NOTES; i++)
+		if (!cn_key_read(&b->key[i]) && !__sync_val_compare_and_swap(&b->key[i], 0, cookie << CN_NOTE_SHIFT))
+			return i;
+	return -1;
+}
+
+static __always_inline bool cn_note_get(__u64 cookie, int at, struct cn_known *ret)
+{
+	struct cn_bucket *b = cn_bucket_of(cookie);
+
+	if (!b || at < 0)
+		return false;
+	at &= CN_NOTES - 1;
+	*ret = (struct cn_known){ &b->of[at], &b->key[at], cn_key_read(&b->key[at]) };
+	return ret->is >> CN_NOTE_SHIFT == cookie;
+}
+
+static __always_inline bool cn_note_find(__u64 cookie, struct cn_known *ret)
+{
+	return cn_note_get(cookie, cn_note_at(cookie), ret);
+}
+
+/* An empty note. */
+static __always_inline bool cn_note_take(__u64 cookie, struct cn_known *ret)
+{
+	if (!cn_note_get(cookie, cn_note_claim(cookie), ret))
+		return false;
+	*ret->of = (struct cn_sock){};
+	return true;
 }
 
 /* Storage is looked for only where there may be some: of a socket that found no room, or of an earlier version. */
