@@ -156,3 +156,22 @@ joined_share() {
 		return 1
 	fi
 }
+
+# Load on URL in the background, for at most SECONDS, with CONNECTIONS; more options of wrk may follow. With FROM set: from
+# that namespace. Sets LOAD.
+load_start() {
+	${FROM:+nsenter "--net=/run/netns/$FROM"} wrk -t 1 -d "$2" -c "$3" "${@:4}" "$1" >"$WORK/wrk" 2>&1 &
+	LOAD=$!
+	sleep 0.5
+}
+
+# Waits for it. Sets REQUESTS, and ERRORS: requests and connections that came to nothing.
+load_end() {
+	wait "$LOAD"
+	REQUESTS=$(awk '/requests in/ { print $1 }' "$WORK/wrk")
+	ERRORS=$(awk '/Socket errors:/ { gsub(",", ""); n += $4 + $6 + $8 + $10 } /Non-2xx/ { n += $NF } END { print n + 0 }' "$WORK/wrk")
+	if ((REQUESTS == 0)); then
+		echo "no request was answered: $(cat "$WORK/wrk")" >&2
+		return 1
+	fi
+}

@@ -222,8 +222,9 @@ count() {
 	balancer_look | awk -v r="$1" '$1 == "count" && $2 == r { n = $3 } END { print n + 0 }'
 }
 
+# From the client, or from the namespace that FROM names.
 get() {
-	in_ns client curl -fsS --max-time 20 "$@"
+	in_ns "${FROM:-client}" curl -fsS --max-time 20 "$@"
 }
 
 # both_answer FORWARD FAMILY: many connections, every one is answered, and both backends have their part.

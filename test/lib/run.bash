@@ -96,24 +96,6 @@ who() {
 	done | sort | uniq -c | awk '{ print $1, $2 }'
 }
 
-# Load on URL in the background for SECONDS with CONNECTIONS; more options of wrk may follow. Sets LOAD.
-load_start() {
-	wrk -t 1 -d "$2" -c "$3" "${@:4}" "$1" >"$WORK/wrk" 2>&1 &
-	LOAD=$!
-	sleep 0.5
-}
-
-# Waits for it. Sets REQUESTS, and ERRORS: requests and connections that came to nothing.
-load_end() {
-	wait "$LOAD"
-	REQUESTS=$(awk '/requests in/ { print $1 }' "$WORK/wrk")
-	ERRORS=$(awk '/Socket errors:/ { gsub(",", ""); n += $4 + $6 + $8 + $10 } /Non-2xx/ { n += $NF } END { print n + 0 }' "$WORK/wrk")
-	if ((REQUESTS == 0)); then
-		echo "no request was answered: $(cat "$WORK/wrk")" >&2
-		return 1
-	fi
-}
-
 # two_services CGROUP: web and api, on two backends, and what the cgroup's programs say to each other is joined.
 two_services() {
 	run_addresses
