@@ -202,8 +202,8 @@ static __always_inline __u32 ac_way_limit(const struct ac_peer_view *v, const st
 	return limit < ctl->limit_bytes ? limit : ctl->limit_bytes;
 }
 
-/* Returns AC_WHY_NONE if the send may go straight to the peer's queue. */
-static __always_inline enum ac_why ac_way(struct ac_sock *st, const struct ac_ctl *ctl)
+/* Returns AC_WHY_NONE if the send may go straight to the peer's queue; then *ret_queued is what waits there, in bytes. */
+static __always_inline enum ac_why ac_way(struct ac_sock *st, const struct ac_ctl *ctl, __u32 *ret_queued)
 {
 	struct ac_peer_view v;
 	__u32 write_seq;
@@ -234,6 +234,7 @@ static __always_inline enum ac_why ac_way(struct ac_sock *st, const struct ac_ct
 		if (odd)
 			return odd->why;
 	}
+	*ret_queued = v.rmem;
 	return AC_WHY_NONE;
 }
 
@@ -260,17 +261,22 @@ static __always_inline void ac_way_note(struct ac_sock *st, enum ac_why why, __u
 }
 
 /*
- * A stream of small writes is what TCP is better at: with Nagle's algorithm it puts them together, while each
- * direct send costs as much as a large one, and each that only passes through ac_msg a third more than without. So
- * such a pair leaves the map. It is one if the peer has not sent anything for AC_SMALL_LOOKS looks in a row, at every
- * AC_SMALL_EVERY-th send: answers, even of some dozen writes, are far from that.
+ * A stream of small writes is what TCP is better at: it puts them together, while each direct send costs as much as a
+ * large one, and each that only passes through ac_msg a third more than without. So such a pair leaves the map. It is
+ * one if the peer has not sent anything for AC_SMALL_LOOKS looks in a row, at every AC_SMALL_EVERY-th send: answers,
+ * even of some dozen writes, are far from that.
+ *
+ * With TCP_NODELAY each write is a packet while the reader keeps up, and the direct way is the cheaper one. TCP puts them
+ * together only where the reader lags behind, as it does on the writer's own processor: then several of them wait
+ * at each look.
  */
 #define AC_SMALL_BYTES 4096
 #define AC_SMALL_EVERY 8 /* a power of two */
 #define AC_SMALL_LOOKS 32
+#define AC_SMALL_LAG (2 * AC_SMALL_EVERY)
 #define TCP_NAGLE_OFF 1
 
-static __always_inline bool ac_way_small(struct ac_sock *st, __u32 size)
+static __always_inline bool ac_way_small(struct ac_sock *st, __u32 size, __u32 queued)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)st->self;
 	struct ac_sock *peer = (struct ac_sock *)st->peer_st;
@@ -287,10 +293,11 @@ static __always_inline bool ac_way_small(struct ac_sock *st, __u32 size)
 	bpf_probe_read_kernel(&joined, sizeof(joined), &peer->joined_sends);
 	bpf_probe_read_kernel(&tcp, sizeof(tcp), &peer->tcp_sends);
 	replies = joined + tcp;
-	if (replies != st->replies || st->small >= AC_SMALL_LOOKS) {
+	if (replies != st->replies || st->small >= AC_SMALL_LOOKS ||
+	    (queued < size * AC_SMALL_LAG && (BPF_CORE_READ_BITFIELD_PROBED(tp, nonagle) & TCP_NAGLE_OFF))) {
 		st->replies = replies;
 		st->small = 0;
 		return false;
 	}
-	return ++st->small == AC_SMALL_LOOKS && !(BPF_CORE_READ_BITFIELD_PROBED(tp, nonagle) & TCP_NAGLE_OFF);
+	return ++st->small == AC_SMALL_LOOKS;
 }

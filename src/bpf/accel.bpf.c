@@ -161,6 +161,7 @@ int ac_msg(struct sk_msg_md *msg)
 	struct ac_ctl *ctl = ac_ctl_get();
 	struct bpf_sock *sk = msg->sk;
 	struct ac_sock *st;
+	__u32 queued = 0;
 	enum ac_why why;
 
 	if (!ctl || !sk)
@@ -171,10 +172,10 @@ int ac_msg(struct sk_msg_md *msg)
 		return SK_PASS;
 	if (ctl->odd)
 		st->task = bpf_get_current_task();
-	why = ac_way(st, ctl);
+	why = ac_way(st, ctl, &queued);
 	if (!why && !st->peer_forced && ac_peer_asleep(st->peer))
 		ac_sleep_seen(st, &st->peer_exe);
-	if (!why && ac_way_small(st, msg->size))
+	if (!why && ac_way_small(st, msg->size, queued))
 		ac_odd_put(st, AC_WHY_SMALL, AC_STAT_SMALL);
 	if (!why && bpf_msg_redirect_hash(msg, &ac_socks, &st->peer_cookie, BPF_F_INGRESS) != SK_PASS)
 		why = AC_WHY_PEER_GONE;
