@@ -27,7 +27,9 @@ struct {
 
 /* What is remembered of a socket that has no storage: see ac_note.bpf.h. */
 struct ac_noted {
-	__u64 cookie;
+	__u64 cookie; /* 0: free, AC_NOTE_BUSY: somebody writes */
+	__u32 writes; /* so many */
+	__u32 born;   /* ac_tick() */
 	struct ac_exe_key exe;
 	struct ac_exe_key peer_exe; /* from here on: of a short connection alone */
 	struct ac_key key;
@@ -36,16 +38,9 @@ struct ac_noted {
 	__u64 peer_cookie;
 	__u64 listener;
 	__u64 st; /* address of its struct ac_sock, once it has one */
-	__u32 born_ms;
 	__u8 why; /* enum ac_why: why it is not joined; NONE: not a short connection */
 	__u8 is_server;
-	__u8 pad[2];
-};
-
-struct ac_note {
-	struct bpf_spin_lock lock;
-	__u32 pad;
-	struct ac_noted of;
+	__u8 pad[6];
 };
 
 /* Several seconds of the connections that a machine makes: as long as a short one may take to show that it lasts. */
@@ -55,18 +50,19 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, AC_NOTES);
 	__type(key, __u32);
-	__type(value, struct ac_note);
+	__type(value, struct ac_noted);
 } ac_notes SEC(".maps");
 
 /*
  * Handshakes in flight, by sequence numbers: made before the SYN-ACK leaves, consumed when the server's
- * side is established. An LRU, because a client may never answer; what it loses is counted (pend_lost).
+ * side is established. A client may never answer, so a new one takes the place of the oldest of its place; what is
+ * lost by that is counted (pend_lost). See ac_pend.bpf.h.
  */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 16);
-	__type(key, struct ac_key);
-	__type(value, struct ac_pend);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, AC_PEND_PLACES);
+	__type(key, __u32);
+	__type(value, struct ac_pends);
 } ac_pend SEC(".maps");
 
 /* The server of a client that has not sent yet; the client's first send consumes it. */
@@ -154,6 +150,17 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } ac_events SEC(".maps");
+
+/*
+ * Loads and stores before it are done before those after it: on x86 each kind is anyway, elsewhere a fetching atomic sees
+ * to it.
+ */
+#ifdef __TARGET_ARCH_x86
+#define ac_barrier() asm volatile("" ::: "memory")
+#else
+static __u64 ac_barrier_word;
+#define ac_barrier() ((void)__sync_fetch_and_add(&ac_barrier_word, 1))
+#endif
 
 static __always_inline struct ac_ctl *ac_ctl_get(void)
 {

@@ -151,7 +151,7 @@ static __always_inline bool ac_join_fit(struct tcp_sock *tp, const struct ac_soc
 	 */
 	if (ac_exe_forced(&st->exe) && !ac_is_nonblock(sk))
 		return false;
-	if (st->why == AC_WHY_BRIEF && !ac_lasts((__u32)(st->born_ns / 1000000)))
+	if (st->why == AC_WHY_BRIEF && !ac_lasts(ac_tick(st->born_ns), ac_tick(bpf_ktime_get_ns())))
 		return false;
 	if (st->why == AC_WHY_SMALL && !ac_is_due(st))
 		return false;
@@ -168,7 +168,7 @@ static __always_inline struct ac_sock *ac_adopt(struct tcp_sock *tp)
 	struct ac_sock *st;
 
 	if (!ac_note_get(BPF_CORE_READ((struct sock *)tp, __sk_common.skc_cookie.counter), &of) || !of.peer ||
-	    !ac_lasts(of.born_ms))
+	    !ac_lasts(of.born, ac_tick(bpf_ktime_get_ns())))
 		return NULL;
 	st = bpf_sk_storage_get(&ac_sk, tp, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!st) {

@@ -17,6 +17,7 @@
 
 #include "bpf/ac_learn.bpf.h"
 #include "bpf/ac_note.bpf.h"
+#include "bpf/ac_pend.bpf.h"
 
 /* WRITE_HDR_OPT is for ac_packet(): no option is ever written. */
 #define AC_JOIN_FLAGS (BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
@@ -100,7 +101,7 @@ static __always_inline void ac_pair_announce(struct bpf_sock_ops *ctx)
 {
 	__u64 req = ac_ctx_sk(ctx);
 	struct ac_listener *listener;
-	struct ac_pend pend = {};
+	struct ac_pend pend = { .why = AC_WHY_NO_PEER };
 	struct ac_key key;
 
 	if (!req || !ac_request_look(req, &key, &pend.listener))
@@ -111,13 +112,8 @@ static __always_inline void ac_pair_announce(struct bpf_sock_ops *ctx)
 		pend.brief = listener->brief > AC_BRIEF_MAX / 4 * 3;
 	}
 	ac_count(AC_STAT_ANNOUNCED);
-	if (bpf_map_update_elem(&ac_pend, &key, &pend, BPF_NOEXIST)) {
-		struct ac_pend *old = bpf_map_lookup_elem(&ac_pend, &key);
-
-		if (old)
-			old->poisoned = 1;
+	if (!ac_pend_put(&key, &pend))
 		ac_count(AC_STAT_POISONED);
-	}
 }
 
 /* Is this bit of enum sock_flags set? Its place differs between kernels. */
@@ -131,7 +127,7 @@ static __always_inline enum ac_why ac_sock_why(struct bpf_sock_ops *ctx, struct 
 
 	if (!ctl->on)
 		return AC_WHY_OFF;
-	if (ac_port_has(local, remote, AC_PORT_EXCLUDE))
+	if (ctl->exclude && ac_port_has(local, remote, AC_PORT_EXCLUDE))
 		return AC_WHY_PORT;
 	if (ctl->select && !ac_port_has(local, remote, AC_PORT_ONLY))
 		return AC_WHY_PORT;
@@ -173,15 +169,12 @@ static __always_inline enum ac_why ac_insert(struct bpf_sock_ops *ctx, __u64 sel
  */
 #define AC_BRIEF_SENDS 2
 
-static __always_inline void ac_habit(const struct ac_sock *st)
+static __always_inline void ac_habit(__u64 of_listener, __u64 sends)
 {
-	struct ac_listener *listener = bpf_map_lookup_elem(&ac_listen, &st->listener);
-	struct tcp_sock *tp = (struct tcp_sock *)st->self;
-	__u64 sends;
+	struct ac_listener *listener = bpf_map_lookup_elem(&ac_listen, &of_listener);
 
 	if (!listener)
 		return;
-	sends = st->joined_sends + BPF_CORE_READ(tp, data_segs_out);
 	/* Eight of one kind and a few more tip the scale; races lose a step at worst. */
 	if (sends <= AC_BRIEF_SENDS)
 		listener->brief += (AC_BRIEF_MAX - listener->brief) / 8;
@@ -255,17 +248,13 @@ static __always_inline struct ac_sock *ac_sock_born(struct bpf_sock_ops *ctx, st
 
 /* What speaks against joining the client of this announcement. */
 static __always_inline enum ac_why ac_client_why(struct bpf_sock_ops *ctx, struct ac_ctl *ctl, struct tcp_sock *tp,
-						 struct ac_pend *pend, const struct ac_exe_key *exe)
+						 const struct ac_pend *pend, const struct ac_exe_key *exe)
 {
 	enum ac_why why = ac_sock_why(ctx, ctl, tp);
 
 	/* tcp_finish_connect() of TCP_REPAIR has no packet, and its numbers are the caller's choice. */
 	if (!why && (!ctx->skb_len || (ctx->skb_tcp_flags & (TCPHDR_SYN | TCPHDR_ACK)) != (TCPHDR_SYN | TCPHDR_ACK)))
 		why = AC_WHY_REPAIR;
-	if (pend->client_cookie) {
-		pend->poisoned = 1;
-		ac_count(AC_STAT_POISONED);
-	}
 	if (!why && pend->poisoned)
 		why = AC_WHY_DUPLICATE;
 	if (!why)
@@ -293,7 +282,7 @@ static __always_inline void ac_light(struct bpf_sock_ops *ctx, struct ac_noted *
 {
 	of->self = (__u64)tp;
 	of->key = *key;
-	of->born_ms = (__u32)(bpf_ktime_get_ns() / 1000000);
+	of->born = ac_tick_of(tp);
 	of->why = why;
 	ac_note_put(of);
 	if (why == AC_WHY_BRIEF)
@@ -305,26 +294,27 @@ static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_c
 	struct ac_key key = { .client_seq = ctx->snd_nxt, .server_seq = ctx->rcv_nxt };
 	struct ac_noted of = {};
 	struct bpf_sock *sk = ctx->sk;
-	struct ac_pend *pend;
+	struct ac_pend pend;
 	struct tcp_sock *tp;
 	struct ac_sock *st = NULL;
 	enum ac_why why;
 
 	if (!sk)
 		return;
-	pend = bpf_map_lookup_elem(&ac_pend, &key);
-	tp = pend ? bpf_skc_to_tcp_sock(sk) : NULL;
+	of.cookie = bpf_get_socket_cookie(ctx);
+	tp = ac_pend_claim(&key, of.cookie, &pend) ? bpf_skc_to_tcp_sock(sk) : NULL;
 	if (!tp) {
 		bpf_sk_storage_delete(&ac_sk, sk);
 		ac_count(AC_STAT_REMOTE);
 		return;
 	}
 	ac_space_note(tp);
-	of.cookie = bpf_get_socket_cookie(ctx);
-	(void)ac_note_exe(of.cookie, &of.exe);
-	of.peer_exe = pend->server_exe;
-	why = ac_client_why(ctx, ctl, tp, pend, &of.exe);
-	if (ac_is_light(ctl, pend->brief, why)) {
+	ac_note_exe(of.cookie, &of.exe);
+	of.peer_exe = pend.server_exe;
+	if (pend.client_cookie != of.cookie)
+		ac_count(AC_STAT_POISONED);
+	why = ac_client_why(ctx, ctl, tp, &pend, &of.exe);
+	if (ac_is_light(ctl, pend.brief, why)) {
 		bpf_sk_storage_delete(&ac_sk, sk);
 		ac_light(ctx, &of, tp, &key, why);
 	} else {
@@ -339,11 +329,12 @@ static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_c
 	}
 	ac_count(AC_STAT_LOCAL);
 
-	pend->client = (__u64)tp;
-	pend->client_exe = of.exe;
-	pend->client_cookie = of.cookie;
-	pend->client_st = (__u64)st;
-	pend->why = why;
+	pend.client = (__u64)tp;
+	pend.client_exe = of.exe;
+	pend.client_cookie = of.cookie;
+	pend.client_st = (__u64)st;
+	pend.why = why;
+	ac_pend_tell(&key, &pend);
 	if (!st)
 		return;
 	if (why) {
@@ -356,17 +347,9 @@ static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_c
 }
 
 /* Takes the record of the handshake. False: there is none, or its client is elsewhere. */
-static __always_inline bool ac_pend_take(const struct ac_key *key, struct ac_pend *ret)
+static __always_inline bool ac_server_pend(const struct ac_key *key, struct ac_pend *ret)
 {
-	struct ac_pend *found = bpf_map_lookup_elem(&ac_pend, key);
-
-	if (!found) {
-		ac_count(AC_STAT_PEND_LOST);
-		return false;
-	}
-	*ret = *found;
-	/* Whoever deletes the record owns the pair; there is no second winner. */
-	if (bpf_map_delete_elem(&ac_pend, key)) {
+	if (!ac_pend_take(key, ret)) {
 		ac_count(AC_STAT_PEND_LOST);
 		return false;
 	}
@@ -375,8 +358,8 @@ static __always_inline bool ac_pend_take(const struct ac_key *key, struct ac_pen
 	return ret->client_cookie;
 }
 
-/* The server of a short connection. One that is asked at its end needs more than a note. True: all is done. */
-static __always_inline bool ac_server_light(struct bpf_sock_ops *ctx, struct tcp_sock *tp, const struct ac_key *key,
+/* The server of a short connection. */
+static __always_inline void ac_server_light(struct bpf_sock_ops *ctx, struct tcp_sock *tp, const struct ac_key *key,
 					    const struct ac_pend *pend, enum ac_why why)
 {
 	struct ac_noted of = {
@@ -389,10 +372,9 @@ static __always_inline bool ac_server_light(struct bpf_sock_ops *ctx, struct tcp
 		.is_server = 1,
 	};
 
-	if (ac_is_asked(of.cookie))
-		return false;
 	ac_light(ctx, &of, tp, key, why);
-	return true;
+	if (ac_is_asked(of.cookie))
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_ctl *ctl)
@@ -405,15 +387,17 @@ static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_c
 	struct ac_sock *st;
 	enum ac_why why;
 
-	tp = sk && ac_pend_take(&key, &pend) ? bpf_skc_to_tcp_sock(sk) : NULL;
+	tp = sk && ac_server_pend(&key, &pend) ? bpf_skc_to_tcp_sock(sk) : NULL;
 	if (!tp)
 		return;
 	ac_space_note(tp);
 	why = pend.poisoned ? AC_WHY_DUPLICATE : pend.why;
 	if (!pend.client_st) {
 		ac_note_peer(pend.client_cookie, (__u64)tp, bpf_get_socket_cookie(ctx));
-		if (ac_is_light(ctl, pend.brief, why) && ac_server_light(ctx, tp, &key, &pend, why))
+		if (ac_is_light(ctl, pend.brief, why)) {
+			ac_server_light(ctx, tp, &key, &pend, why);
 			return;
+		}
 	}
 	st = ac_sock_born(ctx, sk, &key, tp);
 	if (!st)

@@ -61,14 +61,6 @@ struct ac_peer_view {
 	__u8 shutdown;
 };
 
-/* Loads before it are done before those after it: on x86 they are anyway, elsewhere a fetching atomic sees to it. */
-#ifdef __TARGET_ARCH_x86
-#define ac_load_barrier() asm volatile("" ::: "memory")
-#else
-static __u64 ac_barrier_word;
-#define ac_load_barrier() ((void)__sync_fetch_and_add(&ac_barrier_word, 1))
-#endif
-
 #define AC_CAST(type, addr) ((type *)bpf_rdonly_cast((void *)(addr), bpf_core_type_id_kernel(type)))
 
 /* A plain load, and one through the helper, for the two ways of reading below. */
@@ -82,9 +74,9 @@ static __u64 ac_barrier_word;
 	do {                                                                       \
 		(v)->cookie = READ(sk, __sk_common.skc_cookie.counter);            \
 		(v)->socket = (__u64)READ(sk, sk_socket);                          \
-		ac_load_barrier();                                                 \
+		ac_barrier();                                                      \
 		(v)->rcv_nxt = READ(tp, rcv_nxt);                                  \
-		ac_load_barrier();                                                 \
+		ac_barrier();                                                      \
 		(v)->unread_tcp = READ(sk, sk_receive_queue.qlen);                 \
 		(v)->psock = (__u64)READ(sk, sk_user_data) & SK_USER_DATA_PTRMASK; \
 		(v)->rmem = READ(sk, sk_backlog.rmem_alloc.counter);               \

@@ -22,17 +22,25 @@ char LICENSE[] SEC("license") = "GPL";
 static __always_inline void ac_state_change(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+	struct ac_noted of;
 	struct ac_sock *st;
 
 	if (ctx->args[1] != BPF_TCP_CLOSE || !sk)
 		return;
+	tp = bpf_skc_to_tcp_sock(sk);
 	st = bpf_sk_storage_get(&ac_sk, sk, NULL, 0);
-	if (!st)
+	if (!tp)
 		return;
+	if (!st) {
+		if (ac_note_get(bpf_get_socket_cookie(ctx), &of) && of.listener)
+			ac_habit(of.listener, tp->data_segs_out);
+		return;
+	}
 	if (st->state == AC_SOCK_WATCHED && st->why == AC_WHY_LEARNING)
 		ac_learn_read(st);
 	if (st->listener)
-		ac_habit(st);
+		ac_habit(st->listener, st->joined_sends + tp->data_segs_out);
 	ac_event_sock(st, AC_EVENT_CLOSED, st->state == AC_SOCK_JOINED ? st->tx_why : st->why, false);
 }
 
@@ -40,18 +48,9 @@ static __always_inline void ac_state_change(struct bpf_sock_ops *ctx)
  * An acknowledgement at an end of a connection that was taken for short. If it has lasted, user space is to walk: it is
  * seen here, for a walk that only looks whether there is one costs more than all short connections of a second together.
  */
-static __always_inline void ac_rtt_brief(struct bpf_sock_ops *ctx, const struct ac_sock *st)
+static __always_inline void ac_rtt_brief(struct bpf_sock_ops *ctx, const struct tcp_sock *tp, __u32 born)
 {
-	struct ac_noted of;
-	__u32 born_ms;
-
-	if (st)
-		born_ms = (__u32)(st->born_ns / 1000000);
-	else if (ac_note_get(bpf_get_socket_cookie(ctx), &of))
-		born_ms = of.born_ms;
-	else
-		return;
-	if (!ac_lasts(born_ms))
+	if (!ac_lasts(born, ac_tick_of(tp)))
 		return;
 	ac_count(AC_STAT_LASTS);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags & ~BPF_SOCK_OPS_RTT_CB_FLAG);
@@ -64,15 +63,23 @@ static __always_inline void ac_rtt_brief(struct bpf_sock_ops *ctx, const struct 
 static __always_inline void ac_rtt(struct bpf_sock_ops *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct ac_sock *st = sk ? bpf_sk_storage_get(&ac_sk, sk, NULL, 0) : NULL;
-	__u32 flags = ctx->bpf_sock_ops_cb_flags;
+	struct tcp_sock *tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	__u32 flags = ctx->bpf_sock_ops_cb_flags, born;
 	enum ac_why mine, theirs;
+	struct ac_sock *st;
 
-	if (!st || (st->state == AC_SOCK_WATCHED && st->why == AC_WHY_BRIEF)) {
-		ac_rtt_brief(ctx, st);
+	if (!tp)
+		return;
+	if (ac_note_born(bpf_get_socket_cookie(ctx), &born)) {
+		ac_rtt_brief(ctx, tp, born);
 		return;
 	}
-	if (st->state != AC_SOCK_WATCHED || st->why != AC_WHY_LEARNING)
+	st = bpf_sk_storage_get(&ac_sk, sk, NULL, 0);
+	if (!st || st->state != AC_SOCK_WATCHED)
+		return;
+	if (st->why == AC_WHY_BRIEF)
+		ac_rtt_brief(ctx, tp, ac_tick(st->born_ns));
+	if (st->why != AC_WHY_LEARNING)
 		return;
 	ac_learn_read(st);
 	(void)ac_learn_wait(&st->exe, (struct sock *)st->self);

@@ -165,6 +165,7 @@ struct tcp_sock {
 	__u32 notsent_lowat;
 	__u32 data_segs_out;
 	__u8 nonagle : 4;
+	__u64 tcp_mstamp; /* us, CLOCK_MONOTONIC, of the last packet */
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
 	bool is_mptcp;

@@ -86,6 +86,8 @@ static int accel_map_ctl(struct accel *a, const struct accel_opts *opts, struct 
 			return err_set(err, -errno, "cannot set the ports: %s", strerror(errno));
 		if (opts->ports[p] & AC_PORT_ONLY)
 			a->ctl->select = 1;
+		if (opts->ports[p] & AC_PORT_EXCLUDE)
+			a->ctl->exclude = 1;
 	}
 	return 0;
 }

@@ -132,6 +132,7 @@ void fx_ctl(uint32_t on, uint32_t select)
 		.version = AC_ABI_VERSION,
 		.on = on,
 		.select = select,
+		.exclude = 1,
 		.limit_bytes = 2 << 20,
 		.owner_pid = (uint64_t)getpid(),
 		.owner_start = proc_start_time(getpid()),
@@ -252,13 +253,101 @@ bool fx_is_joined(int fd)
 	return joined;
 }
 
-struct ac_key fx_the_pend(struct ac_pend *ret)
+/* The place of these numbers, and their way in it: the one that has them, else a free one. True: it has them. */
+static bool pend_way(const struct ac_key *key, uint32_t *ret_place, struct ac_pends *ret, int *ret_way)
 {
+	*ret_place = key->server_seq & (AC_PEND_PLACES - 1);
+	*ret_way = -1;
+	assert_int_equal(bpf_map_lookup_elem(fx.pend, ret_place, ret), 0);
+	for (int i = 0; i < AC_PEND_WAYS; i++) {
+		if (ret->born[i] && !memcmp(&ret->key[i], key, sizeof(*key))) {
+			*ret_way = i;
+			return true;
+		}
+		if (!ret->born[i])
+			*ret_way = i;
+	}
+	return false;
+}
+
+bool fx_pend_get(const struct ac_key *key, struct ac_pend *ret)
+{
+	struct ac_pends pends;
+	uint32_t place;
+	int way;
+
+	if (!pend_way(key, &place, &pends, &way))
+		return false;
+	*ret = pends.of[way];
+	return true;
+}
+
+void fx_pend_put(const struct ac_key *key, const struct ac_pend *pend)
+{
+	struct ac_pends pends;
+	uint32_t place;
+	int way;
+
+	(void)pend_way(key, &place, &pends, &way);
+	assert_true(way >= 0);
+	pends.key[way] = *key;
+	pends.of[way] = *pend;
+	pends.born[way] = 1;
+	assert_int_equal(bpf_map_update_elem(fx.pend, &place, &pends, BPF_EXIST), 0);
+}
+
+void fx_pend_drop(const struct ac_key *key)
+{
+	struct ac_pends pends;
+	uint32_t place;
+	int way;
+
+	assert_true(pend_way(key, &place, &pends, &way));
+	pends.born[way] = 0;
+	assert_int_equal(bpf_map_update_elem(fx.pend, &place, &pends, BPF_EXIST), 0);
+}
+
+void fx_pends(struct ac_pends ret[AC_PEND_PLACES])
+{
+	static uint32_t places[AC_PEND_PLACES];
+	uint32_t next = 0, n = AC_PEND_PLACES;
+
+	/* ENOENT is the end of the map. */
+	assert_true(!bpf_map_lookup_batch(fx.pend, NULL, &next, places, ret, &n, NULL) || errno == ENOENT);
+	assert_int_equal(n, AC_PEND_PLACES);
+}
+
+/* How many there are; one of them in ret_key and ret. */
+static size_t pend_find(struct ac_key *ret_key, struct ac_pend *ret)
+{
+	static struct ac_pends pends[AC_PEND_PLACES];
+	size_t n = 0;
+
+	fx_pends(pends);
+	for (size_t place = 0; place < AC_PEND_PLACES; place++)
+		for (int i = 0; i < AC_PEND_WAYS; i++) {
+			if (!pends[place].born[i])
+				continue;
+			*ret_key = pends[place].key[i];
+			*ret = pends[place].of[i];
+			n++;
+		}
+	return n;
+}
+
+size_t fx_pend_count(void)
+{
+	struct ac_pend pend;
 	struct ac_key key;
 
-	assert_int_equal(fx_count(fx.pend), 1);
-	assert_int_equal(bpf_map_get_next_key(fx.pend, NULL, &key), 0);
-	assert_int_equal(bpf_map_lookup_elem(fx.pend, &key, ret), 0);
+	return pend_find(&key, &pend);
+}
+
+struct ac_key fx_the_pend(struct ac_pend *ret)
+{
+	struct ac_key key = {};
+
+	assert_int_equal(pend_find(&key, ret), 1);
 	return key;
 }
 

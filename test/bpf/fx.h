@@ -57,6 +57,13 @@ bool fx_sock(int fd, struct ac_sock *ret);
 bool fx_is_joined(int fd);
 /* The only handshake in flight; fails the test if there is not just one. */
 struct ac_key fx_the_pend(struct ac_pend *ret);
+/* Handshakes in flight: how many; one by its numbers (false: there is none); put one in, or in the other's stead; forget one. */
+size_t fx_pend_count(void);
+/* The whole table of them. */
+void fx_pends(struct ac_pends ret[AC_PEND_PLACES]);
+bool fx_pend_get(const struct ac_key *key, struct ac_pend *ret);
+void fx_pend_put(const struct ac_key *key, const struct ac_pend *pend);
+void fx_pend_drop(const struct ac_key *key);
 
 void fx_sysctl(const char *path, const char *value);
 

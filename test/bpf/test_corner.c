@@ -89,7 +89,7 @@ static void test_fast_open(void **state)
 		fail_msg("the kernel did not send the data in the SYN");
 	fx_exchange(client, server);
 	assert_nothing_joined();
-	assert_int_equal(fx_count(fx.pend), 0);
+	assert_int_equal(fx_pend_count(), 0);
 	fx_sysctl("ipv4/tcp_fastopen", "1");
 	(void)close(client);
 	(void)close(server);
@@ -195,7 +195,7 @@ static void test_repair_is_not_believed(void **state)
 	int fd = fx_tcp(AF_INET, 0), on = TCP_REPAIR_ON;
 	struct ac_sock st;
 
-	assert_int_equal(bpf_map_update_elem(fx.pend, &key, &pend, BPF_NOEXIST), 0);
+	fx_pend_put(&key, &pend);
 	assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)), 0);
 	set_seq(fd, TCP_SEND_QUEUE, key.client_seq);
 	set_seq(fd, TCP_RECV_QUEUE, key.server_seq);
@@ -204,7 +204,7 @@ static void test_repair_is_not_believed(void **state)
 	assert_int_equal(st.why, AC_WHY_REPAIR);
 	assert_int_equal(st.key.client_seq, key.client_seq);
 	assert_nothing_joined();
-	assert_int_equal(bpf_map_lookup_elem(fx.pend, &key, &pend), 0);
+	assert_true(fx_pend_get(&key, &pend));
 	assert_int_equal(pend.why, AC_WHY_REPAIR);
 	(void)close(fd);
 }
@@ -373,7 +373,7 @@ static void test_server_record_lost(void **state)
 	client = fx_tcp(AF_INET, 0);
 	assert_int_equal(fx_connect(client, &addr, len), 0);
 	key = fx_the_pend(&pend);
-	assert_int_equal(bpf_map_delete_elem(fx.pend, &key), 0);
+	fx_pend_drop(&key);
 	assert_int_equal(send(client, &c, 1, MSG_NOSIGNAL), 1);
 	server = fx_accept(listener);
 	assert_int_equal(recv(server, &c, 1, 0), 1);

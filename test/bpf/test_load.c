@@ -13,10 +13,15 @@ static void test_abi_sizes(void **state)
 		const char *name;
 		size_t bytes;
 	} abi[] = {
-		{ "ac_exe_key", sizeof(struct ac_exe_key) }, { "ac_exe", sizeof(struct ac_exe) },
-		{ "ac_key", sizeof(struct ac_key) },	     { "ac_sock", sizeof(struct ac_sock) },
-		{ "ac_pend", sizeof(struct ac_pend) },	     { "ac_peer", sizeof(struct ac_peer) },
-		{ "ac_ctl", sizeof(struct ac_ctl) },	     { "ac_move_args", sizeof(struct ac_move_args) },
+		{ "ac_exe_key", sizeof(struct ac_exe_key) },
+		{ "ac_exe", sizeof(struct ac_exe) },
+		{ "ac_key", sizeof(struct ac_key) },
+		{ "ac_sock", sizeof(struct ac_sock) },
+		{ "ac_pend", sizeof(struct ac_pend) },
+		{ "ac_peer", sizeof(struct ac_peer) },
+		{ "ac_pends", sizeof(struct ac_pends) },
+		{ "ac_ctl", sizeof(struct ac_ctl) },
+		{ "ac_move_args", sizeof(struct ac_move_args) },
 	};
 	struct bpf_object *obj = fx_object();
 	const struct btf *btf = bpf_object__btf(obj);
@@ -42,7 +47,7 @@ static void test_map_shapes(void **state)
 	} maps[] = {
 		{ "ac_socks", 8, 8 },
 		{ "ac_sk", 4, sizeof(struct ac_sock) },
-		{ "ac_pend", sizeof(struct ac_key), sizeof(struct ac_pend) },
+		{ "ac_pend", 4, sizeof(struct ac_pends) },
 		{ "ac_peers", 8, sizeof(struct ac_peer) },
 		{ "ac_exes", sizeof(struct ac_exe_key), sizeof(struct ac_exe) },
 		{ "ac_ports", 4, 1 },

@@ -173,24 +173,31 @@ struct flow {
 	int read_every, answer_every;
 };
 
-/* Small sends from client to server. */
-static void stream_small(int client, int server, int sends, struct flow flow)
+/* Small sends from client to server, which then reads them and what was sent before, of so many bytes. */
+static void stream_small(int client, int server, int sends, struct flow flow, size_t before)
 {
+	size_t waiting = before;
 	static char buf[8192];
+	ssize_t n;
 
 	for (int i = 1; i <= sends; i++) {
 		assert_int_equal(send(client, buf, 64, MSG_NOSIGNAL), 64);
+		waiting += 64;
 		if (i % flow.read_every == 0)
-			while (recv(server, buf, sizeof(buf), MSG_DONTWAIT) > 0)
-				;
+			while ((n = recv(server, buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+				waiting -= (size_t)n;
 		if (flow.answer_every && i % flow.answer_every == 0) {
 			assert_int_equal(send(server, buf, 1, MSG_NOSIGNAL), 1);
 			fx_wait(client, POLLIN);
 			assert_int_equal(recv(client, buf, 1, 0), 1);
 		}
 	}
-	while (recv(server, buf, sizeof(buf), MSG_DONTWAIT) > 0)
-		;
+	while (waiting) {
+		fx_wait(server, POLLIN);
+		n = recv(server, buf, sizeof(buf), 0);
+		assert_true(n > 0 && (size_t)n <= waiting);
+		waiting -= (size_t)n;
+	}
 }
 
 /*
@@ -217,11 +224,11 @@ static void test_small_writes(void **state)
 
 		fx_pair(AF_INET, &client, &server);
 		assert_int_equal(setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
-		stream_small(client, server, 200, cases[i].flow);
+		stream_small(client, server, 200, cases[i].flow, 0);
 		assert_int_equal(send(client, large, sizeof(large), MSG_NOSIGNAL), sizeof(large));
-		stream_small(client, server, 200, cases[i].flow);
+		stream_small(client, server, 200, cases[i].flow, sizeof(large));
 		assert_true(fx_in_map(client));
-		stream_small(client, server, 400, cases[i].flow);
+		stream_small(client, server, 400, cases[i].flow, 0);
 		assert_true(fx_sock(client, &st));
 		if (cases[i].leaves)
 			assert_true(st.state == AC_SOCK_WATCHED && st.why == AC_WHY_SMALL && is_odd(server, &why));
