@@ -154,11 +154,12 @@ struct ac_sock {
 	__u8 peer_forced; /* the peer's program may sleep in recv(2) */
 	__u8 small;	  /* looks in a row that found it streaming small writes */
 	__u8 again;	  /* times it was taken out for that */
-	__u8 pad;
-	__u32 replies;	/* how often the peer had sent when it was looked at last */
-	__u32 since_ms; /* CLOCK_MONOTONIC, when it was taken out for that */
-	__u32 pad2;
-	__u64 peer_st; /* address of the peer's struct ac_sock, 0 until it is known; valid while the peer is */
+	__u8 trip_turn;	  /* low bits of ac_ctl.trip_turn, when it was looked at last */
+	__u32 replies;	  /* how often the peer had sent when it was looked at last */
+	__u32 since_ms;	  /* CLOCK_MONOTONIC, when it was taken out for that */
+	__u32 trip_sends; /* client: how often its server had sent at trip_ns; server: looks for one, in this turn */
+	__u64 trip_ns;	  /* client: CLOCK_MONOTONIC, its last send that is sampled; 0: none */
+	__u64 peer_st;	  /* address of the peer's struct ac_sock, 0 until it is known; valid while the peer is */
 };
 
 /* A handshake between the listener's SYN-ACK and the server's ESTABLISHED. */
@@ -215,13 +216,28 @@ struct ac_peer {
 struct ac_ctl {
 	__u32 version; /* AC_ABI_VERSION */
 	__u32 on;      /* 0: nothing new is joined, and every send goes by TCP */
-	__u32 trace;   /* events are wanted */
+	__u32 trace;   /* events that are wanted: 1 << enum ac_event_type */
 	__u32 odd;     /* ac_odd may hold something */
 	__u32 select;  /* 1: only ports marked AC_PORT_ONLY are joined */
 	__u32 exclude; /* 1: there are ports marked AC_PORT_EXCLUDE */
 	__u64 owner_pid;
 	__u64 owner_start; /* field 22 of /proc/PID/stat: tells a reused pid */
 	__u64 limit_bytes; /* upper bound of what waits at a reader before its writer falls back */
+	__u32 trips_left;  /* round trips: how many more may be sampled in this turn; counted down by the programs */
+	__u32 trip_turn;   /* counted up now and then by user space; 0: none are sampled */
+};
+
+/*
+ * How long answers took on joined pairs, sampled: value of ac_trips, per CPU. Bucket i counts those of less than 2^i us, and not
+ * less than half of that; the last one all that took longer.
+ */
+#define AC_TRIP_BUCKETS 28
+#define AC_TRIP_MAX_NS (1000ULL << (AC_TRIP_BUCKETS - 2))
+
+struct ac_trips {
+	__u64 buckets[AC_TRIP_BUCKETS];
+	__u64 sum_ns;
+	__u64 pad;
 };
 
 /* A joined socket that is to leave: the value of ac_odd, keyed by its cookie. */
@@ -330,9 +346,9 @@ struct ac_task_exe {
 
 _Static_assert(sizeof(struct ac_exe_key) == 16, "key without holes");
 _Static_assert(sizeof(struct ac_exe) == 40, "value without holes");
-_Static_assert(sizeof(struct ac_sock) == 168, "value without holes");
+_Static_assert(sizeof(struct ac_sock) == 176, "value without holes");
 _Static_assert(sizeof(struct ac_pend) == 72, "value without holes");
 _Static_assert(sizeof(struct ac_pends) == 56 + AC_PEND_WAYS * 72, "value without holes");
-_Static_assert(sizeof(struct ac_ctl) == 48, "value without holes");
+_Static_assert(sizeof(struct ac_ctl) == 56, "value without holes");
 _Static_assert(sizeof(struct ac_event) == 120, "record without holes");
 _Static_assert(sizeof(struct ac_sock_dump) % 8 == 0, "record without holes");

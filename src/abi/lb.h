@@ -195,7 +195,7 @@ struct lb_took {
 struct lb_ctl {
 	__u32 abi;    /* LB_ABI_VERSION */
 	__u32 on;     /* 0: every hook lets everything pass */
-	__u32 trace;  /* someone wants every pick as an event */
+	__u32 trace;  /* events that someone wants to see: 1 << enum lb_event_kind */
 	__u32 stores; /* there are sockets whose record is in their storage, not in a note */
 };
 

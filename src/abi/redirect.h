@@ -108,9 +108,9 @@ struct rd_side {
 
 /* The one value of rd_ctl, mapped into the daemon. */
 struct rd_ctl {
-	__u32 abi; /* RD_ABI_VERSION */
-	__u32 on;  /* 0: every program lets everything pass */
-	__u32 trace;
+	__u32 abi;		   /* RD_ABI_VERSION */
+	__u32 on;		   /* 0: every program lets everything pass */
+	__u32 trace;		   /* events that someone wants to see: 1 << enum rd_event_kind */
 	__u32 inbound;		   /* there are inbound redirects */
 	__u32 side[_RD_TABLE_MAX]; /* which of the sides of rd_sides is in use: 2 * table, or one more */
 	__u32 pad[2];

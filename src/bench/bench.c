@@ -10,19 +10,21 @@
 
 const struct bench benches[] = {
 	{ "accel", "the accelerator against plain TCP and AF_UNIX: round trips, streams, nginx, redis, memory",
-	  accel_ways, ACCEL_WAYS, ACCEL_JOINED, scene_hosts, ARRAY_SIZE(scene_hosts), accel_rows, accel_done },
+	  accel_ways, ACCEL_WAYS, ACCEL_JOINED, scene_hosts, ARRAY_SIZE(scene_hosts), accel_rows, accel_done, false },
 	{ "sizes", "messages of 1 B to 1 MiB across processors, Nagle on and off: throughput and latency", accel_ways,
-	  ACCEL_WAYS, ACCEL_JOINED, scene_hosts, ARRAY_SIZE(scene_hosts), accel_sizes_rows, accel_done },
+	  ACCEL_WAYS, ACCEL_JOINED, scene_hosts, ARRAY_SIZE(scene_hosts), accel_sizes_rows, accel_done, false },
 	{ "connect", "the connect hook: calls of connect and sendto, and a change of 10000 services", connect_ways,
-	  CONNECT_WAYS, CONNECT_WAYS - 1, scene_hosts, ARRAY_SIZE(scene_hosts), connect_rows, connect_done },
+	  CONNECT_WAYS, CONNECT_WAYS - 1, scene_hosts, ARRAY_SIZE(scene_hosts), connect_rows, connect_done, false },
 	{ "classic", "the classic comparison: nginx, haproxy, nftables, and waggle's hooks as balancers", classic_ways,
-	  CLASSIC_WAYS, CLASSIC_CONNECT_JOINED, scene_hosts, ARRAY_SIZE(scene_hosts), classic_rows, classic_done },
+	  CLASSIC_WAYS, CLASSIC_CONNECT_JOINED, scene_hosts, ARRAY_SIZE(scene_hosts), classic_rows, classic_done,
+	  false },
 	{ "observe", "what it costs to be watched by metrics, the status page, top and trace", observe_ways,
-	  OBSERVE_WAYS, OBSERVE_ALL, scene_hosts, ARRAY_SIZE(scene_hosts), observe_rows, observe_done },
+	  OBSERVE_WAYS, OBSERVE_ALL, scene_hosts, ARRAY_SIZE(scene_hosts), observe_rows, observe_done, true },
 	{ "redirect", "a sidecar: a transparent haproxy reached by nftables REDIRECT, and by waggle", redirect_ways,
-	  REDIRECT_WAYS, REDIRECT_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), redirect_rows, redirect_done },
+	  REDIRECT_WAYS, REDIRECT_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), redirect_rows, redirect_done, false },
 	{ "packet", "the packet hook: a packet in XDP beside nothing at all, many services, floods of SYNs",
-	  packet_ways, PACKET_WAYS, PACKET_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), packet_rows, packet_done },
+	  packet_ways, PACKET_WAYS, PACKET_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), packet_rows, packet_done,
+	  false },
 	{ 0 },
 };
 
@@ -243,11 +245,14 @@ size_t bench_group_end(const struct bench_run *run, size_t first)
 
 static int measure_round(struct bench_run *run, unsigned int round, struct err *err)
 {
-	static unsigned int turn;
+	unsigned int turn = round;
 
 	for (size_t first = 0; first < run->n_rows; first = bench_group_end(run, first), turn++)
 		for (size_t i = 0; i < run->bench->n_ways; i++) {
-			/* Back and forth, so that the machine is seldom made ready for another way. */
+			/*
+			 * Back and forth, so that the machine is seldom made ready for another way; and of each group, so
+			 * that what drifts hits all ways alike.
+			 */
 			size_t way = turn % 2 ? run->bench->n_ways - 1 - i : i;
 			int r = measure_turn(run, first, bench_group_end(run, first), way, round, err);
 
@@ -342,9 +347,45 @@ bool bench_ratio_interval(const struct bench_row *row, size_t way, struct stats_
 	return n && stats_median_interval(ratios, n, ret) == 0;
 }
 
+bool bench_cpu_interval(const struct bench_row *row, size_t way, struct stats_interval *ret)
+{
+	size_t n = row->ways_got[0].n < row->ways_got[way].n ? row->ways_got[0].n : row->ways_got[way].n;
+	double ratios[BENCH_ROUNDS_MAX];
+
+	for (size_t i = 0; i < n; i++) {
+		if (!(row->ways_got[way].cpu_us[i] > 0))
+			return false;
+		ratios[i] = row->ways_got[0].cpu_us[i] / row->ways_got[way].cpu_us[i];
+	}
+	return n && stats_median_interval(ratios, n, ret) == 0;
+}
+
 double bench_extra(const struct bench_run *run, const struct bench_row *row)
 {
 	return row->ways_got[run->bench->subject].stats.median - row->ways_got[0].stats.median;
+}
+
+/* An interval that holds the target in its midst says nothing, nor does one that is not to be relied upon. */
+static enum bench_verdict judge_cpu(const struct bench_run *run, const struct bench_row *row)
+{
+	struct stats_interval interval;
+
+	if (!bench_cpu_interval(row, run->bench->subject, &interval))
+		return BENCH_NOT_JUDGED;
+	if (interval.probability < 0.95)
+		return BENCH_OPEN;
+	return interval.low >= row->target_value ? BENCH_MET :
+	       interval.high < row->target_value ? BENCH_MISSED :
+						   BENCH_OPEN;
+}
+
+const char *bench_verdict_word(enum bench_verdict verdict)
+{
+	static const char *const words[] = {
+		[BENCH_NOT_JUDGED] = "-", [BENCH_MET] = "yes", [BENCH_MISSED] = "no", [BENCH_OPEN] = "open"
+	};
+
+	return words[verdict];
 }
 
 enum bench_verdict bench_judge(const struct bench_run *run, const struct bench_row *row)
@@ -353,6 +394,8 @@ enum bench_verdict bench_judge(const struct bench_run *run, const struct bench_r
 		return BENCH_NOT_JUDGED;
 	if (row->target != BENCH_AT_MOST && !row->ways_got[0].n)
 		return BENCH_NOT_JUDGED;
+	if (row->target == BENCH_CPU_AT_LEAST)
+		return judge_cpu(run, row);
 	if (row->target == BENCH_AT_MOST)
 		return row->ways_got[run->bench->subject].stats.median <= row->target_value ? BENCH_MET : BENCH_MISSED;
 	if (row->target == BENCH_EXTRA_AT_MOST)

@@ -29,7 +29,7 @@ struct bench_row;
 
 struct bench_sample {
 	double value;  /* in the group's unit */
-	double cpu_us; /* processor time of both ends for one unit of work (a trip, a MB, a connection); 0: not known */
+	double cpu_us; /* processor time for one unit of work (a trip, a MB, a connection); 0: not known */
 };
 
 struct bench_way {
@@ -55,6 +55,7 @@ enum bench_target {
 	BENCH_RATIO_AT_LEAST, /* how many times as good as the first way */
 	BENCH_EXTRA_AT_MOST,  /* the difference to the first way, in the unit */
 	BENCH_AT_MOST,	      /* the figure itself, in the unit */
+	BENCH_CPU_AT_LEAST, /* how many times less processor time than the first way: judged by the interval of the rounds */
 };
 
 struct bench_row {
@@ -92,6 +93,7 @@ struct bench {
 	size_t n_hosts;
 	int (*rows)(struct bench_run *run, struct err *err); /* declares them by bench_row_add() */
 	void (*done)(struct bench_run *run);		     /* ends what .enter has left running; may be NULL */
+	bool series;					     /* told a line each way, though they are few */
 };
 
 struct bench_opts {
@@ -143,7 +145,7 @@ void bench_done(struct bench_run *run);
 /* More ways than columns: told and drawn a line each. */
 static inline bool bench_is_series(const struct bench *bench)
 {
-	return bench->n_ways > 4;
+	return bench->n_ways > 4 || bench->series;
 }
 
 /* How many times as good as the first way: more is better, whatever the unit is. 0: one of them was not measured. */
@@ -161,10 +163,15 @@ bool bench_ratio_interval(const struct bench_row *row, size_t way, struct stats_
 /* How many times less processor time it takes than the first way, by the medians. 0: that is not known. */
 double bench_cpu_ratio(const struct bench_row *row, size_t way);
 
+/* The same as bench_ratio_interval(), of processor time. false: that is not known. */
+bool bench_cpu_interval(const struct bench_row *row, size_t way, struct stats_interval *ret);
+
 /* What the subject has beyond the first way, in the unit. */
 double bench_extra(const struct bench_run *run, const struct bench_row *row);
 
-enum bench_verdict { BENCH_NOT_JUDGED, BENCH_MET, BENCH_MISSED };
+/* BENCH_OPEN: the rounds are too few or too far apart to tell. */
+enum bench_verdict { BENCH_NOT_JUDGED, BENCH_MET, BENCH_MISSED, BENCH_OPEN };
+const char *bench_verdict_word(enum bench_verdict verdict);
 enum bench_verdict bench_judge(const struct bench_run *run, const struct bench_row *row);
 
 /* The kernel, the processor, and how many of them. ret_cpu holds a line of /proc/cpuinfo, cut at n. */

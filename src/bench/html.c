@@ -244,6 +244,9 @@ static void put_target(FILE *f, const struct bench_run *run, const struct bench_
 	case BENCH_AT_MOST:
 		(void)fprintf(f, "<td class=\"n\">at most %.3g</td>", row->target_value);
 		break;
+	case BENCH_CPU_AT_LEAST:
+		(void)fprintf(f, "<td class=\"n\">CPU ratio at least %.2f</td>", row->target_value);
+		break;
 	case BENCH_NO_TARGET:
 		put_none(f, 1);
 		break;
@@ -252,10 +255,7 @@ static void put_target(FILE *f, const struct bench_run *run, const struct bench_
 		      verdict == BENCH_MET    ? "yes" :
 		      verdict == BENCH_MISSED ? "no" :
 						"soft",
-		      row->skipped	      ? "left out" :
-		      verdict == BENCH_MET    ? "yes" :
-		      verdict == BENCH_MISSED ? "no" :
-						"-");
+		      row->skipped ? "left out" : bench_verdict_word(verdict));
 }
 
 static void put_rows(FILE *f, const struct bench_run *run, size_t first, size_t end)

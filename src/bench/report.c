@@ -27,18 +27,24 @@ static json_t *json_way(const struct bench_row *row, size_t way)
 	return way_json;
 }
 
+static json_t *json_interval(const struct stats_interval *interval)
+{
+	return json_pack("{s:f, s:f, s:f}", "low", interval->low, "high", interval->high, "probability",
+			 interval->probability);
+}
+
 /* Of each way but the first: how many times as good it is, by the medians, and within single rounds. */
 static json_t *json_ratio(const struct bench_row *row, size_t way)
 {
-	struct stats_interval interval;
+	struct stats_interval interval, cpu;
 	double min, max;
 
 	if (!bench_ratio_spread(row, way, &min, &max) || !bench_ratio_interval(row, way, &interval))
 		return json_null();
-	return json_pack("{s:f, s:f, s:f, s:{s:f, s:f, s:f}, s:o, s:o}", "of_medians", bench_ratio(row, way), "min",
-			 min, "max", max, "interval", "low", interval.low, "high", interval.high, "probability",
-			 interval.probability, "cpu",
+	return json_pack("{s:f, s:f, s:f, s:o, s:o, s:o, s:o}", "of_medians", bench_ratio(row, way), "min", min, "max",
+			 max, "interval", json_interval(&interval), "cpu",
 			 bench_cpu_ratio(row, way) > 0 ? json_real(bench_cpu_ratio(row, way)) : json_null(),
+			 "cpu_interval", bench_cpu_interval(row, way, &cpu) ? json_interval(&cpu) : json_null(),
 			 "published",
 			 row->published && row->published[way] > 0 ? json_real(row->published[way]) : json_null());
 }
@@ -52,6 +58,8 @@ static json_t *json_target(const struct bench_row *row)
 		return json_pack("{s:f}", "extra_at_most", row->target_value);
 	case BENCH_AT_MOST:
 		return json_pack("{s:f}", "at_most", row->target_value);
+	case BENCH_CPU_AT_LEAST:
+		return json_pack("{s:f}", "cpu_ratio_at_least", row->target_value);
 	case BENCH_NO_TARGET:
 		break;
 	}
@@ -75,8 +83,10 @@ static json_t *json_row(const struct bench_run *run, const struct bench_row *row
 			 row->group->less_is_better ? "less" : "more", "message_bytes",
 			 row->bytes ? json_integer((json_int_t)row->bytes) : json_null(), "ways", ways, "ratios",
 			 ratios, "target", json_target(row), "met",
-			 verdict == BENCH_NOT_JUDGED ? json_null() : json_boolean(verdict == BENCH_MET), "joined",
-			 (json_int_t)row->joined, "skipped", row->skipped ? json_string(row->skipped) : json_null());
+			 verdict == BENCH_NOT_JUDGED || verdict == BENCH_OPEN ? json_null() :
+										json_boolean(verdict == BENCH_MET),
+			 "joined", (json_int_t)row->joined, "skipped",
+			 row->skipped ? json_string(row->skipped) : json_null());
 }
 
 static json_t *json_machine(const struct bench_run *run)

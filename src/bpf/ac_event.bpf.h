@@ -2,7 +2,8 @@
 /* Events for `waggle trace` and for the user-space half. Nothing is written while nobody listens. */
 #pragma once
 
-#include "bpf/ac_maps.bpf.h"
+#include "bpf/ac_note.bpf.h"
+#include "bpf/ring.bpf.h"
 
 static __always_inline void ac_fill_addrs(__u64 sk_addr, __u32 *local, __u32 *remote, __u16 *local_port,
 					  __u16 *remote_port, __u16 *family, __u32 *netns)
@@ -36,24 +37,37 @@ static __always_inline struct ac_event *ac_event_new(enum ac_event_type type)
 	return e;
 }
 
+static __always_inline void ac_event_submit(struct ac_event *e, bool always)
+{
+	bpf_ringbuf_submit(e, ring_wake(&ac_events, AC_EVENTS_BYTES, sizeof(*e), always));
+}
+
+static __always_inline bool ac_is_traced(const struct ac_ctl *ctl, enum ac_event_type type)
+{
+	return ctl->trace & (1U << type);
+}
+
+static __always_inline void ac_event_comm(struct ac_event *e, struct ac_exe_key key)
+{
+	struct ac_exe *exe = bpf_map_lookup_elem(&ac_exes, &key);
+
+	if (exe)
+		__builtin_memcpy(e->comm, exe->comm, sizeof(e->comm));
+}
+
 /* An event about one socket; `always` is for those that user space has to act upon. */
 static __always_inline void ac_event_sock(const struct ac_sock *st, enum ac_event_type type, enum ac_why why,
 					  bool always)
 {
 	struct ac_ctl *ctl = ac_ctl_get();
-	struct ac_exe_key key;
 	struct ac_event *e;
-	struct ac_exe *exe;
 
-	if (!ctl || !(ctl->trace || always))
+	if (!ctl || !(always || ac_is_traced(ctl, type)))
 		return;
 	e = ac_event_new(type);
 	if (!e)
 		return;
-	key = st->exe;
-	exe = bpf_map_lookup_elem(&ac_exes, &key);
-	if (exe)
-		__builtin_memcpy(e->comm, exe->comm, sizeof(e->comm));
+	ac_event_comm(e, st->exe);
 	e->why = why;
 	e->cookie = st->cookie;
 	e->peer_cookie = st->peer_cookie;
@@ -62,7 +76,25 @@ static __always_inline void ac_event_sock(const struct ac_sock *st, enum ac_even
 	e->joined_bytes = st->joined_bytes;
 	e->tcp_bytes = st->tcp_bytes;
 	ac_fill_addrs(st->self, e->local_addr, e->remote_addr, &e->local_port, &e->remote_port, &e->family, &e->netns);
-	bpf_ringbuf_submit(e, 0);
+	ac_event_submit(e, always);
+}
+
+/* The same of one of which there is but a note. */
+static __always_inline void ac_event_noted(const struct ac_noted *of, enum ac_event_type type)
+{
+	struct ac_ctl *ctl = ac_ctl_get();
+	struct ac_event *e = ctl && ac_is_traced(ctl, type) ? ac_event_new(type) : NULL;
+
+	if (!e)
+		return;
+	ac_event_comm(e, of->exe);
+	e->why = of->why;
+	e->cookie = of->cookie;
+	e->peer_cookie = of->peer_cookie;
+	e->exe = of->exe;
+	e->is_server = of->is_server;
+	ac_fill_addrs(of->self, e->local_addr, e->remote_addr, &e->local_port, &e->remote_port, &e->family, &e->netns);
+	ac_event_submit(e, false);
 }
 
 static __always_inline void ac_event_learned(const struct ac_exe_key *key, const struct ac_exe *exe)
@@ -74,5 +106,5 @@ static __always_inline void ac_event_learned(const struct ac_exe_key *key, const
 	e->exe = *key;
 	e->exe_state = exe->state;
 	__builtin_memcpy(e->comm, exe->comm, sizeof(e->comm));
-	bpf_ringbuf_submit(e, 0);
+	ac_event_submit(e, true);
 }

@@ -146,9 +146,11 @@ struct {
 	__type(value, __u64);
 } ac_stats SEC(".maps");
 
+#define AC_EVENTS_BYTES (1 << 20)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, AC_EVENTS_BYTES);
 } ac_events SEC(".maps");
 
 /*

@@ -269,24 +269,30 @@ static __always_inline enum ac_why ac_client_why(struct bpf_sock_ops *ctx, struc
 }
 
 /* Is a note enough for this end of a connection to a listener with short ones? Who is learned of is watched. */
-static __always_inline bool ac_is_light(const struct ac_ctl *ctl, bool brief, enum ac_why why)
+static __always_inline bool ac_is_light(bool brief, enum ac_why why)
 {
-	return brief && !ctl->trace &&
-	       (why == AC_WHY_BRIEF || why == AC_WHY_SLEEPS || why == AC_WHY_SPLICES || why == AC_WHY_UNFIT ||
-		why == AC_WHY_MAY_SPLICE);
+	return brief && (why == AC_WHY_BRIEF || why == AC_WHY_SLEEPS || why == AC_WHY_SPLICES || why == AC_WHY_UNFIT ||
+			 why == AC_WHY_MAY_SPLICE);
 }
 
 /* Makes the note, the rest of which is the caller's. If the connection lasts, an ACK will tell (ac_rtt). */
 static __always_inline void ac_light(struct bpf_sock_ops *ctx, struct ac_noted *of, struct tcp_sock *tp,
 				     const struct ac_key *key, enum ac_why why)
 {
+	struct ac_ctl *ctl = ac_ctl_get();
+	__u32 flags = ctx->bpf_sock_ops_cb_flags;
+
 	of->self = (__u64)tp;
 	of->key = *key;
 	of->born = ac_tick_of(tp);
 	of->why = why;
 	ac_note_put(of);
 	if (why == AC_WHY_BRIEF)
-		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_RTT_CB_FLAG);
+		flags |= BPF_SOCK_OPS_RTT_CB_FLAG;
+	if (ctl && ac_is_traced(ctl, AC_EVENT_CLOSED))
+		flags |= BPF_SOCK_OPS_STATE_CB_FLAG;
+	if (flags != ctx->bpf_sock_ops_cb_flags)
+		bpf_sock_ops_cb_flags_set(ctx, flags);
 }
 
 static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_ctl *ctl)
@@ -314,7 +320,7 @@ static __always_inline void ac_pair_client(struct bpf_sock_ops *ctx, struct ac_c
 	if (pend.client_cookie != of.cookie)
 		ac_count(AC_STAT_POISONED);
 	why = ac_client_why(ctx, ctl, tp, &pend, &of.exe);
-	if (ac_is_light(ctl, pend.brief, why)) {
+	if (ac_is_light(pend.brief, why)) {
 		bpf_sk_storage_delete(&ac_sk, sk);
 		ac_light(ctx, &of, tp, &key, why);
 	} else {
@@ -375,6 +381,7 @@ static __always_inline void ac_server_light(struct bpf_sock_ops *ctx, struct tcp
 	ac_light(ctx, &of, tp, key, why);
 	if (ac_is_asked(of.cookie))
 		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	ac_event_noted(&of, AC_EVENT_ESTABLISHED);
 }
 
 static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_ctl *ctl)
@@ -394,7 +401,7 @@ static __always_inline void ac_pair_server(struct bpf_sock_ops *ctx, struct ac_c
 	why = pend.poisoned ? AC_WHY_DUPLICATE : pend.why;
 	if (!pend.client_st) {
 		ac_note_peer(pend.client_cookie, (__u64)tp, bpf_get_socket_cookie(ctx));
-		if (ac_is_light(ctl, pend.brief, why)) {
+		if (ac_is_light(pend.brief, why)) {
 			ac_server_light(ctx, tp, &key, &pend, why);
 			return;
 		}

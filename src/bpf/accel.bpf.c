@@ -3,7 +3,7 @@
  * The accelerator: two TCP sockets of one machine hand each other their bytes without the TCP/IP stack.
  *
  *   ac_sockops   sees connections come and go; pairs and joins them        ac_pair.bpf.h
- *   ac_msg       chooses the way of each send                              ac_way.bpf.h
+ *   ac_msg       chooses the way of each send                              ac_way.bpf.h, ac_trip.bpf.h
  *   ac_skb       lets TCP's bytes into the one receive queue               below
  *   ac_splice    learns which programs must not be joined                  ac_learn.bpf.h, ac_wait.bpf.h
  *   ac_move      moves live sockets in and out of the map                  ac_move.bpf.h
@@ -13,6 +13,7 @@
  * and by no other; a socket whose peer is elsewhere pays nothing; and in any doubt TCP does what it always did.
  */
 #include "bpf/ac_move.bpf.h"
+#include "bpf/ac_trip.bpf.h"
 
 /* The number of splice(2) on this machine, set by user space. */
 const volatile __u32 ac_nr_splice = 275;
@@ -33,8 +34,12 @@ static __always_inline void ac_state_change(struct bpf_sock_ops *ctx)
 	if (!tp)
 		return;
 	if (!st) {
-		if (ac_note_get(bpf_get_socket_cookie(ctx), &of) && of.listener)
+		if (!ac_note_get(bpf_get_socket_cookie(ctx), &of))
+			return;
+		/* Where closings are traced, all servers come here. */
+		if (of.listener && ac_is_asked(of.cookie))
 			ac_habit(of.listener, tp->data_segs_out);
+		ac_event_noted(&of, AC_EVENT_CLOSED);
 		return;
 	}
 	if (st->state == AC_SOCK_WATCHED && st->why == AC_WHY_LEARNING)
@@ -180,6 +185,8 @@ int ac_msg(struct sk_msg_md *msg)
 	if (ctl->odd)
 		st->task = bpf_get_current_task();
 	why = ac_way(st, ctl, &queued);
+	if (!why)
+		ac_trip(st, ctl);
 	if (!why && !st->peer_forced && ac_peer_asleep(st->peer))
 		ac_sleep_seen(st, &st->peer_exe);
 	if (!why && ac_way_small(st, msg->size, queued))

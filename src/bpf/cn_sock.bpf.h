@@ -2,8 +2,10 @@
 /* What becomes of a socket's connection: how it is counted, when it failed, and what user space is told. */
 #pragma once
 
+#include "bpf/bits.bpf.h"
 #include "bpf/cn_note.bpf.h"
 #include "bpf/cn_pick.bpf.h"
+#include "bpf/ring.bpf.h"
 
 #define ETIMEDOUT 110
 #define ECONNREFUSED 111
@@ -46,20 +48,20 @@ static __always_inline struct lb_event *cn_event_new(enum lb_event_kind kind, __
 	return e;
 }
 
-/* An event of a call, which has a process; `always` is for those that user space acts upon. */
+/* An event of a call, which has a process. */
 static __always_inline void cn_event_call(enum lb_event_kind kind, __u32 service, __u32 backend, __u8 proto)
 {
 	struct lb_ctl *ctl = lb_ctl_get();
 	struct lb_event *e;
 
-	if (!ctl || !ctl->trace)
+	if (!ctl || !(ctl->trace & (1U << kind)))
 		return;
 	e = cn_event_new(kind, service, backend, proto);
 	if (!e)
 		return;
 	e->pid = (__u32)(bpf_get_current_pid_tgid() >> 32);
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
-	bpf_ringbuf_submit(e, 0);
+	bpf_ringbuf_submit(e, ring_wake(&lb_events, LB_EVENTS_BYTES, sizeof(*e), false));
 }
 
 static __always_inline void cn_client(struct sock *sk, struct lb_event *e)
@@ -94,7 +96,7 @@ static __always_inline void cn_failed(__u32 service, __u32 backend, struct sock 
 	if (!e)
 		return;
 	cn_client(sk, e);
-	bpf_ringbuf_submit(e, 0);
+	bpf_ringbuf_submit(e, ring_wake(&lb_events, LB_EVENTS_BYTES, sizeof(*e), true));
 }
 
 /*
@@ -112,34 +114,6 @@ static __always_inline void cn_judge(__u32 service, __u32 backend, struct sock *
 	else if (error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
 		 (error == 0 && BPF_CORE_READ(tp, total_retrans) > 0))
 		cn_failed(service, backend, sk, LB_EVENT_TIMED_OUT);
-}
-
-/* How many bits a number has: 0 for 0, 5 for 16. */
-static __always_inline __u32 cn_bits(__u32 v)
-{
-	__u32 n = 0;
-
-	if (v >= 1 << 16) {
-		n += 16;
-		v >>= 16;
-	}
-	if (v >= 1 << 8) {
-		n += 8;
-		v >>= 8;
-	}
-	if (v >= 1 << 4) {
-		n += 4;
-		v >>= 4;
-	}
-	if (v >= 1 << 2) {
-		n += 2;
-		v >>= 2;
-	}
-	if (v >= 1 << 1) {
-		n += 1;
-		v >>= 1;
-	}
-	return n + v;
 }
 
 /*
@@ -174,7 +148,7 @@ static __always_inline void cn_established(struct sock *sk)
 	took = bpf_map_lookup_elem(&cn_took, &zero);
 	if (!took)
 		return;
-	i = cn_bits(us);
+	i = bits_of(us);
 	if (i >= LB_TOOK_BUCKETS)
 		i = LB_TOOK_BUCKETS - 1;
 	took->buckets[i]++;

@@ -108,7 +108,9 @@ struct {
 } lb_ctl SEC(".maps");
 
 /* Read by the daemon; without one it fills, and what does not fit is counted. */
+#define LB_EVENTS_BYTES (1 << 16)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 16);
+	__uint(max_entries, LB_EVENTS_BYTES);
 } lb_events SEC(".maps");

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "bpf/rd_maps.bpf.h"
+#include "bpf/ring.bpf.h"
 
 #define RD_NO_ENTRY (-1)
 
@@ -225,7 +226,7 @@ static __always_inline void rd_event(const struct rd_ctl *ctl, const struct rd_a
 {
 	struct rd_event *e;
 
-	if (!ctl->trace && kind != RD_EVENT_OWN)
+	if (!(ctl->trace & (1U << kind)) && kind != RD_EVENT_OWN)
 		return;
 	e = bpf_ringbuf_reserve(&rd_events, sizeof(*e), 0);
 	if (!e) {
@@ -242,5 +243,5 @@ static __always_inline void rd_event(const struct rd_ctl *ctl, const struct rd_a
 	e->proto = ask->proto;
 	e->pad = 0;
 	rd_event_who(e, ask);
-	bpf_ringbuf_submit(e, 0);
+	bpf_ringbuf_submit(e, ring_wake(&rd_events, RD_EVENTS_BYTES, sizeof(*e), kind == RD_EVENT_OWN));
 }

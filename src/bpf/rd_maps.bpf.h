@@ -96,9 +96,11 @@ struct {
 	__type(value, __u64);
 } rd_stats SEC(".maps");
 
+#define RD_EVENTS_BYTES (1 << 18)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 18);
+	__uint(max_entries, RD_EVENTS_BYTES);
 } rd_events SEC(".maps");
 
 static __always_inline struct rd_ctl *rd_ctl_get(void)

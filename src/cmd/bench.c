@@ -53,7 +53,7 @@ static const struct bench_env env = { say_progress, say_complaint, cmd_joined };
 
 static const char *verdict_word(enum bench_verdict verdict)
 {
-	return verdict == BENCH_MET ? "yes" : verdict == BENCH_MISSED ? "NO" : "";
+	return verdict == BENCH_MISSED ? "NO" : verdict == BENCH_NOT_JUDGED ? "" : bench_verdict_word(verdict);
 }
 
 static void put_value(struct table *t, const struct bench_row *row, size_t way)
@@ -92,6 +92,9 @@ static void put_judgement(struct table *t, const struct bench_run *run, const st
 	case BENCH_AT_MOST:
 		table_cell(t, "<= %.3g", row->target_value);
 		break;
+	case BENCH_CPU_AT_LEAST:
+		table_cell(t, "CPU >= %.2f", row->target_value);
+		break;
 	case BENCH_NO_TARGET:
 		table_cell(t, "-");
 		break;
@@ -110,7 +113,8 @@ static void print_machine(const struct bench_run *run)
 	       cpu, run->load_before, run->load_after);
 }
 
-static void put_ratio(struct table *t, const struct bench_row *row, size_t way)
+/* digits: where a percent matters, more of them. */
+static void put_ratio(struct table *t, const struct bench_row *row, size_t way, int digits)
 {
 	struct stats_interval interval;
 
@@ -120,9 +124,23 @@ static void put_ratio(struct table *t, const struct bench_row *row, size_t way)
 		table_cell(t, "-");
 		return;
 	}
-	table_cell(t, "%.2f", bench_ratio(row, way));
-	table_cell(t, "%.2f-%.2f", interval.low, interval.high);
+	table_cell(t, "%.*f", digits, bench_ratio(row, way));
+	table_cell(t, "%.*f-%.*f", digits, interval.low, digits, interval.high);
 	table_cell(t, "%.0f%%", 100 * interval.probability);
+}
+
+static void put_cpu(struct table *t, const struct bench_row *row, size_t way, int digits)
+{
+	struct stats_interval interval;
+
+	table_cell(t, "%.*f", digits - 1, row->ways_got[way].cpu_stats.median);
+	if (!way || !bench_cpu_interval(row, way, &interval)) {
+		table_cell(t, "-");
+		table_cell(t, "-");
+		return;
+	}
+	table_cell(t, "%.*f", digits, bench_cpu_ratio(row, way));
+	table_cell(t, "%.*f-%.*f", digits, interval.low, digits, interval.high);
 }
 
 /* A row of a series: a line each way. */
@@ -130,9 +148,10 @@ static int print_series(const struct bench_run *run, const struct bench_row *row
 {
 	static const struct table_col cols[] = { { "WAY", false },	{ "", false },	    { "MEDIAN", true },
 						 { "RATIO", true },	{ "WITHIN", true }, { "BY", true },
-						 { "PUBLISHED", true }, { "CPU US", true } };
+						 { "PUBLISHED", true }, { "CPU US", true }, { "CPU RATIO", true },
+						 { "WITHIN", true } };
+	int digits = row->target == BENCH_CPU_AT_LEAST ? 3 : 2, r;
 	struct table t;
-	int r;
 
 	printf("\n%s: %s, %s%s%s\n", row->name, row->title, row->group->unit, row->skipped ? ": left out: " : "",
 	       row->skipped ? row->skipped : "");
@@ -141,15 +160,18 @@ static int print_series(const struct bench_run *run, const struct bench_row *row
 		table_cell(&t, "%s", run->bench->ways[w].word);
 		table_cell(&t, "%s", run->bench->ways[w].title);
 		put_value(&t, row, w);
-		put_ratio(&t, row, w);
+		put_ratio(&t, row, w, digits);
 		if (row->published && row->published[w] > 0)
 			table_cell(&t, "%.2f", row->published[w]);
 		else
 			table_cell(&t, "-");
-		table_cell(&t, "%.1f", row->ways_got[w].cpu_stats.median);
+		put_cpu(&t, row, w, digits);
 	}
 	r = table_print(&t, stdout);
 	table_done(&t);
+	if (row->target == BENCH_CPU_AT_LEAST)
+		printf("CPU ratio of %s at least %.2f: %s\n", run->bench->ways[run->bench->subject].word,
+		       row->target_value, bench_verdict_word(bench_judge(run, row)));
 	return r;
 }
 
@@ -159,9 +181,9 @@ static int print_all_series(const struct bench_run *run)
 
 	print_machine(run);
 	printf("medians of %u rounds of %g s. Ratio: how many times as good as the first way; within: where the ratio of a\n"
-	       "round is, with the probability that stands beside; published: what others got; CPU us: the whole\n"
-	       "machine's processor time for an answer.\n",
-	       run->opts->rounds, run->opts->seconds);
+	       "round is, with the probability that stands beside; published: what others got; CPU us: %s\n"
+	       "processor time for an answer; CPU ratio: how many times less than the first way, and within.\n",
+	       run->opts->rounds, run->opts->seconds, run->bench->series ? "the lab's" : "the whole machine's");
 	for (size_t i = 0; r >= 0 && i < run->n_rows; i++)
 		r = print_series(run, &run->rows[i]);
 	return r;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <inttypes.h>
 #include <stdint.h>
 
 #include "cmd/cmd.h"
@@ -6,9 +7,12 @@
 #include "ctl/render.h"
 #include "model/wire_filter.h"
 
+/* More than can be read, and little enough that to watch a busy machine costs it next to nothing (waggle bench observe). */
+#define TRACE_RATE 1000
+
 struct trace_args {
 	bool json;
-	uint64_t count;
+	uint64_t count, rate;
 	struct opt_list filters[_WIRE_FILTER_KINDS];
 };
 
@@ -21,6 +25,8 @@ static const struct opt trace_opts[] = {
 	{ "process", OPT_LIST, "PROCESS", "only of this program or process id", FILTER(WIRE_FILTER_PROCESS) },
 	{ "event", OPT_LIST, "EVENT", "only of this kind; each of these may be given several times",
 	  FILTER(WIRE_FILTER_EVENT) },
+	{ "rate", OPT_U64, "N", "at most so many events a second, the others are counted; 0: all (default 1000)",
+	  offsetof(struct trace_args, rate), 0, UINT32_MAX },
 	{ "count", OPT_U64, "N", "end after this many events", offsetof(struct trace_args, count), 1, UINT64_MAX },
 	{ 0 },
 };
@@ -32,12 +38,17 @@ struct trace {
 	int r;
 };
 
-/* A line on the way out must not wait for the next one. */
+/* What came at once goes out at once, and must not wait for what comes next. */
 static int trace_line(const char *line, size_t n, void *data)
 {
 	struct trace *t = data;
 	json_t *event;
 
+	if (!line) {
+		if (fflush(stdout) && t->r >= 0)
+			t->r = err_set(&t->err, -1, "cannot write");
+		return t->r < 0;
+	}
 	if (t->args->json) {
 		(void)puts(line);
 	} else {
@@ -45,9 +56,9 @@ static int trace_line(const char *line, size_t n, void *data)
 		t->r = ctl_render_event(event, stdout, &t->err);
 		json_decref(event);
 	}
-	if (fflush(stdout) && t->r >= 0)
+	if (++t->seen == t->args->count && fflush(stdout) && t->r >= 0)
 		t->r = err_set(&t->err, -1, "cannot write");
-	return t->r < 0 || ++t->seen == t->args->count;
+	return t->r < 0 || t->seen == t->args->count;
 }
 
 static void trace_args_done(struct trace_args *args)
@@ -56,22 +67,21 @@ static void trace_args_done(struct trace_args *args)
 		opt_list_done(&args->filters[i]);
 }
 
-/* "/v1/events?event=closed&service=web": the daemon leaves out what is not wanted, and it takes nobody's room. */
+/* "/v1/events?rate=1000&event=closed&service=web": the daemon leaves out what is not wanted, and it takes nobody's room. */
 static char *trace_path(const struct trace_args *args)
 {
 	char *path = NULL;
 	size_t n = 0;
 	FILE *f = open_memstream(&path, &n);
-	char before = '?';
 
 	if (!f)
 		return NULL;
-	(void)fputs("/v1/events", f);
+	(void)fprintf(f, "/v1/events?rate=%" PRIu64, args->rate);
 	for (size_t k = 0; k < _WIRE_FILTER_KINDS; k++)
-		for (size_t i = 0; i < args->filters[k].n; i++, before = '&') {
+		for (size_t i = 0; i < args->filters[k].n; i++) {
 			_cleanup_free_ char *value = ctl_escape(args->filters[k].v[i]);
 
-			(void)fprintf(f, "%c%s=%s", before, wire_filter_words[k], value ? value : "");
+			(void)fprintf(f, "&%s=%s", wire_filter_words[k], value ? value : "");
 		}
 	if (fclose(f)) {
 		free(path);
@@ -111,7 +121,7 @@ static int trace_run(const struct trace_args *args)
 
 static int trace_fn(int argc, char **argv)
 {
-	_cleanup_(trace_args_done) struct trace_args args = {};
+	_cleanup_(trace_args_done) struct trace_args args = { .rate = TRACE_RATE };
 	int first, r = opt_parse(&cmd_trace, argc, argv, &args, &first);
 
 	return r < 0 ? OPT_EXIT(r) : trace_run(&args);

@@ -112,6 +112,8 @@ static void call_lines(struct call *c)
 		c->enough = n && c->fn(c->text + start, n, c->data);
 		start += n + 1;
 	}
+	if (start && !c->enough)
+		c->enough = c->fn(NULL, 0, c->data);
 	memmove(c->text, c->text + start, c->n - start);
 	c->n -= start;
 	c->text[c->n] = '\0';

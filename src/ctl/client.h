@@ -28,7 +28,8 @@ int ctl_copy(const char *path, FILE *out, struct err *err);
 
 /*
  * Calls fn for each line until it returns non-zero, the daemon ends, or SIGINT or SIGTERM arrives (which this
- * blocks meanwhile): all of these return 0. A line is given without its newline, and ends with a zero.
+ * blocks meanwhile): all of these return 0. A line is given without its newline, and ends with a zero. After lines that
+ * came together line is NULL, once.
  */
 typedef int (*ctl_line_fn)(const char *line, size_t n, void *data);
 int ctl_lines(const char *path, ctl_line_fn fn, void *data, struct err *err);

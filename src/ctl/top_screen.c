@@ -302,9 +302,20 @@ static uint64_t screen_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+/* Where a look takes long, as that at pairs does among very many connections, there are fewer: this asks and the daemon answers. */
+#define LOOK_SHARE 50
+#define LOOK_PAUSE_MAX_MS 5000
+
+static uint64_t screen_pause(const struct screen *s, uint64_t took_ms)
+{
+	uint64_t pause = took_ms * LOOK_SHARE < LOOK_PAUSE_MAX_MS ? took_ms * LOOK_SHARE : LOOK_PAUSE_MAX_MS;
+
+	return pause > s->interval_ms ? pause : s->interval_ms;
+}
+
 static void screen_run(struct screen *s)
 {
-	uint64_t due = 0;
+	uint64_t due = 0, began;
 
 	while (!s->end) {
 		uint64_t now = screen_now_ms();
@@ -312,8 +323,10 @@ static void screen_run(struct screen *s)
 
 		/* A question is about the row that is chosen: it does not move meanwhile. */
 		if (now >= due && s->prompt != PROMPT_DRAIN) {
+			began = now;
 			screen_look(s);
-			due = (now = screen_now_ms()) + s->interval_ms;
+			now = screen_now_ms();
+			due = now + screen_pause(s, now - began);
 		}
 		draw(s);
 		timeout(due > now ? (int)(due - now) : (int)s->interval_ms);

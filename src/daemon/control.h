@@ -10,6 +10,7 @@
 
 #include "hook/accel.h"
 #include "hook/lb.h"
+#include "model/wire_filter.h"
 
 struct control;
 struct run;
@@ -38,8 +39,15 @@ int control_serve(struct control *c, const struct control_host *host, struct err
 
 /* Tells everyone who listens. Before control_serve() nobody does. */
 void control_event(struct control *c, const struct ac_event *event);
-/* Takes the event. */
+/* Takes the event: one of the daemon itself, which is always told. */
 void control_event_json(struct control *c, json_t *event);
+/* The same of what may come a thousand times a second: not more of them than a listener wants. */
+void control_event_call(struct control *c, json_t *event);
+/*
+ * Is it worth to make JSON of such an event, which is most of what it costs? Somebody may want it, and has room. For those
+ * that have none it is lost here, as if it had been made.
+ */
+bool control_wants(struct control *c, const struct wire_event_view *v);
 /* Of the balancing hooks; service and backend NULL: not known any more. */
 void control_lb_event(struct control *c, const struct lb_event *event, const struct service *service,
 		      const struct backend *backend);

@@ -17,6 +17,8 @@
 /* What waits for one slow listener before events are dropped. */
 #define CONTROL_QUEUE_BYTES (1U << 20)
 #define CONTROL_BLOCK_BYTES (64U << 10)
+/* How often rings are looked at while someone listens: most events wake nobody (src/bpf/ring.bpf.h). */
+#define CONTROL_LOOK_S 0.1
 /* How JSON is written: 0.1 as that. */
 #define CONTROL_JSON (JSON_COMPACT | JSON_REAL_PRECISION(15))
 
@@ -25,14 +27,14 @@ struct control {
 	int fd; /* listening; libmicrohttpd's once it serves */
 	struct control_host host;
 	struct http_nest nest;
-	ev_timer lost; /* while someone listens */
+	ev_timer lost, look; /* while someone listens */
 	uint64_t lost_seen;
 	struct stream *streams;
 	size_t n_streams, n_dumps;
 	uint64_t start_ms;
 	size_t n_socks, n_joined;  /* counted when last asked for */
 	size_t n_why[_AC_WHY_MAX]; /* of those that are not joined */
-	uint64_t count_due_ms;	   /* not to be counted again before */
+	uint64_t count_due_us;	   /* not to be counted again before */
 };
 
 struct request {

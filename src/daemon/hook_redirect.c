@@ -10,7 +10,7 @@
 #include "model/wire.h"
 #include "sys/cgroup.h"
 
-static const char *const event_words[] = {
+const char *const run_redirect_words[RUN_REDIRECT_WORDS] = {
 	[RD_EVENT_REDIRECTED] = "redirected",
 	[RD_EVENT_REFUSED] = "proxy-down",
 	[RD_EVENT_STRAIGHT] = "straight",
@@ -50,14 +50,19 @@ static json_t *of_process(const struct rd_event *e, json_t *value)
 
 static void on_event(const struct rd_event *e, void *data)
 {
-	const char *word = e->kind < ARRAY_SIZE(event_words) ? event_words[e->kind] : NULL;
-	_cleanup_free_ char *cgroup = word ? cgroup_path(e->cgroup) : NULL;
+	const char *word = e->kind < RUN_REDIRECT_WORDS ? run_redirect_words[e->kind] : NULL;
+	_cleanup_free_ char *cgroup = NULL;
 	char text[ADDR_TEXT_MAX];
 	struct run *run = data;
 
-	if (!word || !cgroup)
+	if (!word ||
+	    !control_wants(run->control, &(struct wire_event_view){
+						 .event = word, .process = is_far(e) ? NULL : e->comm, .pid = e->pid }))
 		return;
-	control_event_json(run->control,
+	cgroup = cgroup_path(e->cgroup);
+	if (!cgroup)
+		return;
+	control_event_call(run->control,
 			   json_pack("{s:s, s:o, s:I, s:s, s:o, s:o, s:o, s:o, s:s, s:s}", "event", word, "time",
 				     run_time(e->at_ns / 1000000), "entry", (json_int_t)e->entry, "cgroup", cgroup,
 				     "process", of_process(e, wire_string(e->comm)), "pid",

@@ -1,30 +1,52 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What only one hook has, in the Prometheus text format: times of connects, packets, redirects and policy. */
+/* What only one hook has, in the Prometheus text format: times of connects and of round trips, packets, redirects and policy. */
 #include "daemon/metrics_priv.h"
 
 #include "daemon/run.h"
 
-/* What is faster than the first of these is so on every machine, and nobody wants to know by how much. */
-#define TOOK_FIRST 3 /* 8 us */
-
-static void connect_text(FILE *f, struct run *run)
+/*
+ * Bucket i counts what took less than 2^i us. Those below `first` make one: what is faster than that is so on every machine, and
+ * nobody wants to know by how much.
+ */
+static void times_text(FILE *f, const char *name, const char *help, const __u64 *buckets, unsigned int n_buckets,
+		       unsigned int first, double sum)
 {
-	static const char name[] = "waggle_connect_duration_seconds";
-	struct lb_took took;
 	uint64_t n = 0;
 
-	if (connect_took(run->connect, &took) < 0)
-		return;
-	metrics_family(f, name, "histogram", "From connect() to a service to the end of the TCP handshake.");
-	for (unsigned int i = 0; i < LB_TOOK_BUCKETS - 1; i++) {
-		n += took.buckets[i];
-		if (i >= TOOK_FIRST)
+	metrics_family(f, name, "histogram", help);
+	for (unsigned int i = 0; i < n_buckets - 1; i++) {
+		n += buckets[i];
+		if (i >= first)
 			(void)fprintf(f, "%s_bucket{le=\"%.9g\"} %llu\n", name, (double)(1U << i) / 1e6,
 				      (unsigned long long)n);
 	}
-	n += took.buckets[LB_TOOK_BUCKETS - 1];
+	n += buckets[n_buckets - 1];
 	(void)fprintf(f, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.15g\n%s_count %llu\n", name, (unsigned long long)n,
-		      name, (double)took.sum_us / 1e6, name, (unsigned long long)n);
+		      name, sum, name, (unsigned long long)n);
+}
+
+#define CONNECT_FIRST 3 /* 8 us */
+#define TRIP_FIRST 0	/* 1 us */
+
+static void connect_text(FILE *f, struct run *run)
+{
+	struct lb_took took;
+
+	if (connect_took(run->connect, &took) < 0)
+		return;
+	times_text(f, "waggle_connect_duration_seconds", "From connect() to a service to the end of the TCP handshake.",
+		   took.buckets, LB_TOOK_BUCKETS, CONNECT_FIRST, (double)took.sum_us / 1e6);
+}
+
+static void trips_text(FILE *f, struct run *run)
+{
+	struct ac_trips trips;
+
+	if (accel_trips(run->accel, &trips) < 0)
+		return;
+	times_text(f, "waggle_accel_round_trip_seconds",
+		   "On joined pairs, from a client's send to its server's next one: a sample, of 640 a second at most.",
+		   trips.buckets, AC_TRIP_BUCKETS, TRIP_FIRST, (double)trips.sum_ns / 1e9);
 }
 
 static void packet_text(FILE *f, struct run *run)
@@ -102,6 +124,8 @@ void metrics_hooks_text(FILE *f, struct run *run)
 {
 	if (run->connect)
 		connect_text(f, run);
+	if (run->accel)
+		trips_text(f, run);
 	if (run->packet)
 		packet_text(f, run);
 	if (run->redirect)

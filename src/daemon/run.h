@@ -114,6 +114,9 @@ int run_redirect_configure(struct run *run, const struct config *was, struct err
 int run_redirect_end(struct run *run, struct err *err);
 int run_redirect_tick(struct run *run);
 void run_redirect_close(struct run *run);
+/* Its events, by enum rd_event_kind; NULL: not told to anybody. */
+#define RUN_REDIRECT_WORDS (RD_EVENT_DENIED + 1)
+extern const char *const run_redirect_words[RUN_REDIRECT_WORDS];
 void run_redirect_status(const struct run *run, json_t *ret);
 
 int hooks_open(struct run *run, struct err *err);

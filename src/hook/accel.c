@@ -21,6 +21,7 @@
 #define KEEP_EVERY_MS 2000
 #define ODD_PAUSE_MS 20
 #define LATE_LOOK_MS 200
+#define TRIPS_A_TICK 64
 #define LATE_EVERY_MS 1000
 #define LATE_MAX_MS 600000 /* above the longest time of ac_is_due() */
 
@@ -290,9 +291,9 @@ void accel_on_event(struct accel *a, accel_event_fn fn, void *data)
 	a->on_event_data = data;
 }
 
-void accel_trace(struct accel *a, bool on)
+void accel_trace(struct accel *a, uint32_t types)
 {
-	__atomic_store_n(&a->ctl->trace, on, __ATOMIC_RELEASE);
+	__atomic_store_n(&a->ctl->trace, types, __ATOMIC_RELEASE);
 }
 
 int accel_dispatch(struct accel *a)
@@ -334,6 +335,13 @@ static void accel_tick_late(struct accel *a, uint64_t now)
 	a->late_pause_ms *= 2;
 }
 
+/* Another turn of samples, each of which costs less than 0.1 us: of a second's, not a ten-thousandth of a processor. */
+static void accel_tick_trips(struct accel *a)
+{
+	__atomic_store_n(&a->ctl->trips_left, TRIPS_A_TICK, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&a->ctl->trip_turn, 1, __ATOMIC_RELAXED);
+}
+
 int accel_tick(struct accel *a)
 {
 	uint64_t now = accel_now_ms();
@@ -345,6 +353,7 @@ int accel_tick(struct accel *a)
 	/* Not at once: see accel_leave() about sends on their way. */
 	if (a->odd_due && now >= a->odd_due_ms)
 		r = accel_move_odd(a);
+	accel_tick_trips(a);
 	accel_tick_late(a, now);
 	if (a->join_due_ms && now >= a->join_due_ms) {
 		a->join_due_ms = 0;
@@ -367,6 +376,26 @@ int accel_tick(struct accel *a)
 int accel_stats(struct accel *a, uint64_t ret[_AC_STAT_MAX])
 {
 	return bpf_sys_sum(bpf_map__fd(a->skel->maps.ac_stats), _AC_STAT_MAX, ret);
+}
+
+int accel_trips(struct accel *a, struct ac_trips *ret)
+{
+	int n_cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct ac_trips *v = calloc(n_cpus > 0 ? (size_t)n_cpus : 1, sizeof(*v));
+	struct ac_trips sum = {};
+	uint32_t zero = 0;
+
+	if (!v)
+		return -ENOMEM;
+	if (bpf_map_lookup_elem(bpf_map__fd(a->skel->maps.ac_trips), &zero, v))
+		return -errno;
+	for (int cpu = 0; cpu < n_cpus; cpu++) {
+		sum.sum_ns += v[cpu].sum_ns;
+		for (size_t i = 0; i < AC_TRIP_BUCKETS; i++)
+			sum.buckets[i] += v[cpu].buckets[i];
+	}
+	*ret = sum;
+	return 0;
 }
 
 const char *accel_cgroups(const struct accel *a)

@@ -74,12 +74,17 @@ int accel_dispatch(struct accel *a);
 #define ACCEL_TICK_MS 100
 int accel_tick(struct accel *a);
 
-/* Someone wants every event (waggle trace). */
-void accel_trace(struct accel *a, bool on);
+/*
+ * Someone wants to see events of these types (1 << enum ac_event_type). They do not make accel_event_fd() readable: call
+ * accel_dispatch() now and then.
+ */
+void accel_trace(struct accel *a, uint32_t types);
 
 /* Reads; arrays are the caller's to free. */
 int accel_sockets(struct accel *a, struct ac_sock_dump **ret, size_t *ret_n);
 int accel_stats(struct accel *a, uint64_t ret[_AC_STAT_MAX]);
+/* Round trips, of all processors together. */
+int accel_trips(struct accel *a, struct ac_trips *ret);
 
 struct accel_exe {
 	struct ac_exe_key key;

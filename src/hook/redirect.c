@@ -330,9 +330,9 @@ void redirect_on_evict(struct redirect *r, redirect_evict_fn fn, void *data)
 	r->on_evict_data = data;
 }
 
-void redirect_trace(struct redirect *r, bool on)
+void redirect_trace(struct redirect *r, uint32_t kinds)
 {
-	__atomic_store_n(&r->ctl->trace, on, __ATOMIC_RELAXED);
+	__atomic_store_n(&r->ctl->trace, kinds, __ATOMIC_RELAXED);
 }
 
 int redirect_stats(const struct redirect *r, uint64_t ret[_RD_STAT_MAX])

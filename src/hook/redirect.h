@@ -47,7 +47,7 @@ int redirect_tick(struct redirect *r);
 /* Every event, while someone traces; event->entry is an index of the struct config's redirects or policies. */
 typedef void (*redirect_event_fn)(const struct rd_event *event, void *data);
 void redirect_on_event(struct redirect *r, redirect_event_fn fn, void *data);
-void redirect_trace(struct redirect *r, bool on);
+void redirect_trace(struct redirect *r, uint32_t kinds);
 
 /*
  * Live connections that a change of policy denies, by entries with on-change: leave; by the cookies of their clients, in

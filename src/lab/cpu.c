@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "lab/lab.h"
+
 int cpu_read(struct cpu_time *ret, struct err *err)
 {
 	_cleanup_fclose_ FILE *f = fopen("/proc/stat", "re");
@@ -18,5 +20,17 @@ int cpu_read(struct cpu_time *ret, struct err *err)
 	ret->busy_us = (user + nice + system + irq + softirq) * tick_us;
 	ret->stolen_us = steal * tick_us;
 	ret->total_us = ret->busy_us + ret->stolen_us + (idle + iowait) * tick_us;
+	return 0;
+}
+
+int cpu_read_lab(const struct lab *lab, uint64_t *ret_us, struct err *err)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[PATH_MAX + 16];
+
+	(void)snprintf(path, sizeof(path), "%s/cpu.stat", lab->cgroup);
+	f = fopen(path, "re");
+	if (!f || fscanf(f, "usage_usec %" SCNu64, ret_us) != 1)
+		return err_set(err, -EIO, "cannot read processor time from '%s': %s", path, strerror(errno));
 	return 0;
 }

@@ -13,3 +13,8 @@ struct cpu_time {
 };
 
 int cpu_read(struct cpu_time *ret, struct err *err);
+
+struct lab;
+
+/* Processor time of all that the lab runs: what is measured, and waggle with all that watches it. Not that of others. */
+int cpu_read_lab(const struct lab *lab, uint64_t *ret_us, struct err *err);

@@ -96,13 +96,38 @@ static bool same_bits(const struct lb_addr *a, const struct lb_addr *b, unsigned
 	return !memcmp(x, y, whole) && (!rest || !((x[whole] ^ y[whole]) >> (8 - rest)));
 }
 
-static bool has_text(const struct wire_filter *f, enum wire_filter_kind kind, const json_t *v)
+static bool has_word(const struct wire_filter *f, enum wire_filter_kind kind, const char *text)
 {
-	const char *text = json_string_value(v);
-
 	for (size_t i = 0; text && i < f->n[kind]; i++)
 		if (streq(text, f->texts[kind][i]))
 			return true;
+	return false;
+}
+
+static bool has_text(const struct wire_filter *f, enum wire_filter_kind kind, const json_t *v)
+{
+	return has_word(f, kind, json_string_value(v));
+}
+
+static bool has_endpoint(const struct wire_filter *f, const struct lb_addr *addr, uint16_t port)
+{
+	for (size_t i = 0; i < f->n[WIRE_FILTER_ADDRESS]; i++) {
+		const struct wire_filter_address *a = &f->addresses[i];
+
+		if ((!a->port || a->port == port) && same_bits(&a->addr, addr, a->prefix))
+			return true;
+	}
+	return false;
+}
+
+static bool has_pid(const struct wire_filter *f, uint64_t pid)
+{
+	for (size_t i = 0; i < f->n[WIRE_FILTER_PROCESS]; i++) {
+		uint64_t n;
+
+		if (!num_parse_u64(f->texts[WIRE_FILTER_PROCESS][i], 1, INT32_MAX, &n) && n == pid)
+			return true;
+	}
 	return false;
 }
 
@@ -115,12 +140,8 @@ static bool has_address(const struct wire_filter *f, const json_t *event)
 
 		if (!text || parse_endpoint(text, &addr, &port) < 0)
 			continue;
-		for (size_t i = 0; i < f->n[WIRE_FILTER_ADDRESS]; i++) {
-			const struct wire_filter_address *a = &f->addresses[i];
-
-			if ((!a->port || a->port == port) && same_bits(&a->addr, &addr, a->prefix))
-				return true;
-		}
+		if (has_endpoint(f, &addr, port))
+			return true;
 	}
 	return false;
 }
@@ -130,13 +151,8 @@ static bool has_process(const struct wire_filter *f, const json_t *event)
 {
 	const json_t *pid = json_object_get(event, "pid");
 
-	for (size_t i = 0; json_is_integer(pid) && i < f->n[WIRE_FILTER_PROCESS]; i++) {
-		uint64_t n;
-
-		if (!num_parse_u64(f->texts[WIRE_FILTER_PROCESS][i], 1, INT32_MAX, &n) &&
-		    (json_int_t)n == json_integer_value(pid))
-			return true;
-	}
+	if (json_is_integer(pid) && has_pid(f, (uint64_t)json_integer_value(pid)))
+		return true;
 	return has_text(f, WIRE_FILTER_PROCESS, json_object_get(event, "process")) ||
 	       has_text(f, WIRE_FILTER_PROCESS, json_object_get(event, "program")) ||
 	       has_text(f, WIRE_FILTER_PROCESS, json_object_get(event, "name"));
@@ -148,4 +164,29 @@ bool wire_filter_wants(const struct wire_filter *f, const json_t *event)
 	       (!f->n[WIRE_FILTER_SERVICE] || has_text(f, WIRE_FILTER_SERVICE, json_object_get(event, "service"))) &&
 	       (!f->n[WIRE_FILTER_ADDRESS] || has_address(f, event)) &&
 	       (!f->n[WIRE_FILTER_PROCESS] || has_process(f, event));
+}
+
+bool wire_filter_may_want(const struct wire_filter *f, const struct wire_event_view *v)
+{
+	if (f->n[WIRE_FILTER_EVENT] && !has_word(f, WIRE_FILTER_EVENT, v->event))
+		return false;
+	if (f->n[WIRE_FILTER_SERVICE] && !has_word(f, WIRE_FILTER_SERVICE, v->service))
+		return false;
+	if (f->n[WIRE_FILTER_ADDRESS] && v->addresses && !has_endpoint(f, &v->local, v->local_port) &&
+	    !has_endpoint(f, &v->remote, v->remote_port))
+		return false;
+	return !f->n[WIRE_FILTER_PROCESS] || has_word(f, WIRE_FILTER_PROCESS, v->process) ||
+	       (v->pid && has_pid(f, v->pid));
+}
+
+uint32_t wire_filter_kinds(const struct wire_filter *f, const char *const *words, size_t n, bool services)
+{
+	uint32_t kinds = 0;
+
+	if (f->n[WIRE_FILTER_SERVICE] && !services)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		if (words[i] && (!f->n[WIRE_FILTER_EVENT] || has_word(f, WIRE_FILTER_EVENT, words[i])))
+			kinds |= 1U << i;
+	return kinds;
 }

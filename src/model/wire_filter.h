@@ -41,3 +41,20 @@ void wire_filter_done(struct wire_filter *f);
 int wire_filter_add(struct wire_filter *f, const char *kind, const char *value, struct err *err);
 
 bool wire_filter_wants(const struct wire_filter *f, const json_t *event);
+
+/* What can be told of an event before it is made into JSON, which costs far more. */
+struct wire_event_view {
+	const char *event;
+	const char *service; /* NULL: it has none */
+	const char *process; /* NULL: not known */
+	uint32_t pid;	     /* 0: not known */
+	bool addresses;	     /* local and remote are all that it has; false: what it has is not told here */
+	struct lb_addr local, remote;
+	uint16_t local_port, remote_port;
+};
+
+/* False: wire_filter_wants() would not want it. */
+bool wire_filter_may_want(const struct wire_filter *f, const struct wire_event_view *v);
+
+/* Of these words of events (NULL: no event), which f may want: 1 << index. services: these events have one. */
+uint32_t wire_filter_kinds(const struct wire_filter *f, const char *const *words, size_t n, bool services);

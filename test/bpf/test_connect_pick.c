@@ -349,7 +349,7 @@ static void test_trace(void **state)
 
 	pick(&vip, 1);
 	assert_int_equal(lb_dispatch(cn.lb, on_event, NULL), 0);
-	lb_ctl(cn.lb)->trace = 1;
+	lb_ctl(cn.lb)->trace = 1U << LB_EVENT_PICK;
 	pick(&vip, 1);
 	next_event();
 	assert_int_equal(last_event.kind, LB_EVENT_PICK);

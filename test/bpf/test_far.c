@@ -193,7 +193,7 @@ static void test_told(void **state)
 
 	told = (struct rd_event){};
 	redirect_on_event(rd.redirect, on_event, NULL);
-	redirect_trace(rd.redirect, true);
+	redirect_trace(rd.redirect, ~0U);
 	policies[1] = (struct config_policy){ .from = { net_names, 1 } };
 	policies[0] = policies[1];
 	policies[0].allow = true;
@@ -215,7 +215,7 @@ static void test_told(void **state)
 	assert_int_equal(told.pid, getpid());
 	assert_false(told.from_port);
 	assert_string_not_equal(told.comm, "");
-	redirect_trace(rd.redirect, false);
+	redirect_trace(rd.redirect, 0);
 	redirect_on_event(rd.redirect, NULL, NULL);
 }
 
