@@ -271,6 +271,27 @@ times_are_counted() {
 	run_stop
 }
 
+# Round trips on joined pairs are a sample: some of those that there were, none before there are any, and all of their buckets.
+trips_are_sampled() {
+	more() { printf 'accelerate: { cgroups: [ %s ], trust: [ %s, %s ] }\n' "$CG" "$TOOLS/httpd" "$(command -v wrk)"; }
+	metrics_up
+	metric_is waggle_accel_round_trip_seconds_count 0
+	wrk -t 1 -c 4 -d 60 http://198.18.0.5/ >/dev/null 2>&1 &
+	LOAD=$!
+	until_true 50 trips_are_counted
+	kill -TERM "$LOAD"
+	wait "$LOAD" 2>/dev/null || true
+	promtool check metrics <"$WORK/text"
+	awk '/^waggle_accel_round_trip_seconds_bucket/ { fell += $NF < was; was = $NF; n++ } END { exit fell || n < 20 }' "$WORK/text"
+	awk '/^waggle_accel_round_trip_seconds_sum/ { good = $NF > 0 && $NF < 600 } END { exit !good }' "$WORK/text"
+	run_stop
+}
+
+trips_are_counted() {
+	scrape >"$WORK/text"
+	awk '/^waggle_accel_round_trip_seconds_count/ { good = $NF >= 5 } END { exit !good }' "$WORK/text"
+}
+
 # Every series that the dashboard and the rules ask for is one that is told.
 examples_ask_for_what_is_told() {
 	local name
@@ -298,6 +319,7 @@ examples_ask_for_what_is_told() {
 @test "metrics count picks, checks, states and drains, and promtool finds nothing wrong" { inside counts_what_happens; }
 @test "metrics and the control API agree" { inside agrees_with_api; }
 @test "packets, redirects and policy are counted" { inside hooks_are_told; }
+@test "round trips on joined pairs are sampled into a histogram" { inside trips_are_sampled; }
 @test "times of connects are a histogram, which outlives the daemon" { inside times_are_counted; }
 @test "only GET and HEAD are answered" { inside answers_readers_only; }
 @test "who holds all connections of the metrics is hung up on" { inside holders_are_hung_up_on; }

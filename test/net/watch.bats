@@ -132,6 +132,30 @@ drops() {
 	run_stop
 }
 
+# Of each second no more than it wants, the others are counted; and what the daemon has to say comes through.
+rates_are_kept() {
+	local since
+
+	two_services "$CG"
+	since=$SECONDS
+	trace_start "$WORK/few" --event picked --event backend --rate 10
+	FEW=$TRACE
+	trace_start "$WORK/all" --event picked --event backend --rate 0
+	wrk -t 1 -c 4 -d 120 -H 'Connection: close' http://198.18.0.5/ >/dev/null 2>&1 &
+	LOAD=$!
+	until_true 60 told few 'map(select(.event == "lost").count) | add > 100'
+	"$WAGGLE" drain web 198.18.0.2:8080
+	until_true 20 grep -q '"draining"' "$WORK/few"
+	kill -TERM "$LOAD"
+	wait "$LOAD" 2>/dev/null || true
+	kill -TERM "$FEW"
+	wait "$FEW" 2>/dev/null || true
+	jq -es --argjson s "$((SECONDS - since))" 'map(select(.event == "picked")) | length <= 10 * ($s + 2)' "$WORK/few"
+	until_true 20 grep -q '"draining"' "$WORK/all"
+	[ "$(curl -s -o "$WORK/answer" -w '%{http_code}' --unix-socket /run/waggle/control.sock 'http://waggle/v1/events?rate=many')" = 400 ]
+	run_stop
+}
+
 # Read or counted as lost, both know of the same number of events.
 all_are_told() {
 	local known='map(if .event == "lost" then .count else 1 end) | add'
@@ -142,3 +166,4 @@ all_are_told() {
 @test "status shows rates, and there are series of them" { inside rates; }
 @test "trace: by service, address, process and event" { inside filters; }
 @test "trace: what a slow reader misses is counted" { inside drops; }
+@test "trace: no more events a second than are wanted" { inside rates_are_kept; }
