@@ -22,6 +22,8 @@ const struct bench benches[] = {
 	  OBSERVE_WAYS, OBSERVE_ALL, scene_hosts, ARRAY_SIZE(scene_hosts), observe_rows, observe_done, true },
 	{ "redirect", "a sidecar: a transparent haproxy reached by nftables REDIRECT, and by waggle", redirect_ways,
 	  REDIRECT_WAYS, REDIRECT_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), redirect_rows, redirect_done, false },
+	{ "policy", "policies of ten and of a hundred thousand CIDRs: calls of connect, and a reload", policy_ways,
+	  POLICY_WAYS, POLICY_MANY, scene_hosts, ARRAY_SIZE(scene_hosts), policy_rows, policy_done, false },
 	{ "packet", "the packet hook: a packet in XDP beside nothing at all, many services, floods of SYNs",
 	  packet_ways, PACKET_WAYS, PACKET_WAGGLE, scene_hosts, ARRAY_SIZE(scene_hosts), packet_rows, packet_done,
 	  false },

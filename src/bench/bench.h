@@ -240,6 +240,13 @@ enum { REDIRECT_NFTABLES, REDIRECT_WAGGLE };
 int redirect_rows(struct bench_run *run, struct err *err);
 void redirect_done(struct bench_run *run);
 
+/* policy.c: what the size of a policy costs. */
+extern const struct bench_way policy_ways[];
+#define POLICY_WAYS 2
+enum { POLICY_FEW, POLICY_MANY };
+int policy_rows(struct bench_run *run, struct err *err);
+void policy_done(struct bench_run *run);
+
 /* packet.c: a packet in XDP, beside nothing at all and among many services; and floods. */
 extern const struct bench_way packet_ways[];
 #define PACKET_WAYS 2

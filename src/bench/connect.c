@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "bench/bench.h"
+#include "bench/calls.h"
 #include "bench/side.h"
 #include "hook/connect.h"
 
@@ -277,22 +278,37 @@ static struct pair_end client_end(const struct bench_run *run)
 				  run->n_cpus ? run->cpus[0] : -1 };
 }
 
-static int sample_call(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
-		       struct err *err)
+static int run_client(const struct bench_run *run, struct client *client, double *ret_us, struct err *err)
 {
-	struct client client = client_of(run, row->data, way);
 	struct pair_end end = client_end(run);
 	struct side side = SIDE_NONE;
 	struct pair_result result;
-	int r;
+	int r = side_start(&end, client_run, client, &side);
 
-	r = side_start(&end, client_run, &client, &side);
 	if (r >= 0)
 		r = side_wait(&side, (int)(run->opts->seconds * 1000) + 20000, &result);
 	if (r < 0)
 		return err_set(err, r, "a call failed: %s", strerror(-r));
-	ret->value = result.seconds * 1e6;
+	*ret_us = result.seconds * 1e6;
 	return 0;
+}
+
+static int sample_call(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
+		       struct err *err)
+{
+	struct client client = client_of(run, row->data, way);
+
+	return run_client(run, &client, &ret->value, err);
+}
+
+int calls_connect(struct bench_run *run, int type, uint32_t other, double *ret_us, struct err *err)
+{
+	const struct call_kind kind = { type, false, false };
+	struct client client = client_of(run, &kind, CONNECT_PLAIN);
+
+	if (other)
+		client.target.sin_addr.s_addr = htonl(other);
+	return run_client(run, &client, ret_us, err);
 }
 
 /* Milliseconds for a change of all services; not one call of the client may fail meanwhile. */

@@ -47,7 +47,9 @@ static const struct {
 	  "The same transparent haproxy is reached by a rule of nftables and by waggle's redirect; it reads "
 	  "SO_ORIGINAL_DST in both, and its own connections are told by its user." },
 	{ "observe",
-	  "waggle runs and joins in both ways; in the second one it is also watched by everything that there is." },
+	  "waggle runs and joins in all ways. Processor time is that of all that the lab runs, those that watch too, for a request." },
+	{ "policy",
+	  "Single calls, by the median of thousands, of programs that the policy is about; in both ways the first entry allows them." },
 };
 
 static void put_text(FILE *f, const char *text)

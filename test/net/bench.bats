@@ -108,7 +108,7 @@ missing_program() {
 
 text() {
 	"$WAGGLE" bench >"$WORK/list"
-	[ "$(cut -d' ' -f1 "$WORK/list" | tr '\n' ' ')" = "accel sizes connect classic observe redirect packet " ]
+	[ "$(cut -d' ' -f1 "$WORK/list" | tr '\n' ' ')" = "accel sizes connect classic observe redirect policy packet " ]
 	"$WAGGLE" bench accel --quick --row remote-pingpong >"$WORK/out" 2>"$WORK/err"
 	grep -q '^Linux .* load ' "$WORK/out"
 	grep -qE '^remote-pingpong +us a trip +[0-9.]+ +- +[0-9.]+ +[0-9.]+ +[0-9.]+-[0-9.]+ +[0-9.]+ +>= 0.98 +(yes|NO)$' "$WORK/out"
