@@ -15,6 +15,7 @@
  */
 #include "bpf/rd_far.bpf.h"
 #include "bpf/rd_in.bpf.h"
+#include "bpf/rd_mptcp.bpf.h"
 #include "bpf/rd_pair.bpf.h"
 #include "bpf/rd_policy.bpf.h"
 
@@ -94,6 +95,8 @@ static __always_inline int rd_redirect(struct bpf_sock_addr *ctx, const struct r
 	st->client_seq = st->server_seq = 0;
 	st->role = tcp ? RD_CLIENT : RD_ASKER;
 	st->wait = RD_SETTLED;
+	if (tcp)
+		rd_subflow_remember(ctx, ask, st);
 	rd_write(ctx, v6, &to, port);
 	rd_count(tcp ? RD_STAT_REDIRECTED : RD_STAT_DNS);
 	rd_event(ctl, ask, RD_EVENT_REDIRECTED, entry);
@@ -185,27 +188,39 @@ int rd_sendmsg6(struct bpf_sock_addr *ctx)
 	return rd_sendmsg(ctx, true);
 }
 
+/* Is it the address that the socket was sent to? */
+static __always_inline bool rd_is_at(struct bpf_sock_addr *ctx, bool v6, const struct lb_addr *to, __be16 to_port)
+{
+	__be16 port = to_port;
+
+	if (ctx->user_port != port)
+		return false;
+	if (!v6)
+		return ctx->user_ip4 == to->v6[3];
+	/* A v4-mapped socket that asked for IPv6 cannot be; but one of IPv6 may have been sent to IPv4. */
+	return ctx->user_ip6[3] == to->v6[3] && ctx->user_ip6[0] == to->v6[0] && ctx->user_ip6[1] == to->v6[1] &&
+	       ctx->user_ip6[2] == to->v6[2];
+}
+
 /* Where the address is the one that the socket was sent to, it is shown the one that it asked for. */
 static __always_inline int rd_show(struct bpf_sock_addr *ctx, bool v6, enum rd_role role)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct rd_sock *st = sk ? bpf_sk_storage_get(&rd_sk, sk, NULL, 0) : NULL;
-	__be16 port;
 
-	if (!st || (st->role != RD_ASKER && st->role != role))
-		return 1;
-	port = st->to_port;
-	if (ctx->user_port != port)
-		return 1;
-	if (v6) {
-		/* A v4-mapped socket that asked for IPv6 cannot be; but one of IPv6 may have been sent to IPv4. */
-		if (ctx->user_ip6[3] != st->to.v6[3] || ctx->user_ip6[0] != st->to.v6[0] ||
-		    ctx->user_ip6[1] != st->to.v6[1] || ctx->user_ip6[2] != st->to.v6[2])
-			return 1;
-	} else if (ctx->user_ip4 != st->to.v6[3]) {
-		return 1;
-	}
-	rd_write(ctx, v6, &st->asked, st->asked_port);
+	if (st && (st->role == RD_ASKER || st->role == role) && rd_is_at(ctx, v6, &st->to, st->to_port))
+		rd_write(ctx, v6, &st->asked, st->asked_port);
+	return 1;
+}
+
+static __always_inline int rd_show_peer(struct bpf_sock_addr *ctx, bool v6)
+{
+	struct rd_subflow *of = rd_subflow_of(ctx);
+
+	if (!of)
+		return rd_show(ctx, v6, RD_CLIENT);
+	if (rd_is_at(ctx, v6, &of->to, of->to_port))
+		rd_write(ctx, v6, &of->asked, of->asked_port);
 	return 1;
 }
 
@@ -224,13 +239,13 @@ int rd_recvmsg6(struct bpf_sock_addr *ctx)
 SEC("cgroup/getpeername4")
 int rd_getpeer4(struct bpf_sock_addr *ctx)
 {
-	return rd_show(ctx, false, RD_CLIENT);
+	return rd_show_peer(ctx, false);
 }
 
 SEC("cgroup/getpeername6")
 int rd_getpeer6(struct bpf_sock_addr *ctx)
 {
-	return rd_show(ctx, true, RD_CLIENT);
+	return rd_show_peer(ctx, true);
 }
 
 /* The first timeout of a connection: of one that was denied as short as can be. */

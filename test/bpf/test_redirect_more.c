@@ -136,7 +136,7 @@ static void test_syn_cookies(void **state)
 #define IPPROTO_MPTCP 262
 #endif
 
-/* Go's programs ask for MPTCP; the proxy here speaks TCP. */
+/* Go's programs ask for MPTCP; the proxy here speaks TCP. Their socket is not the one that connect() was asked about. */
 static void test_mptcp(void **state)
 {
 	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP), proxy;
@@ -146,6 +146,7 @@ static void test_mptcp(void **state)
 	assert_int_equal(rd_connect_on(client, "198.18.0.5", 80), 0);
 	proxy = rd_accept();
 	rd_expect_original(proxy, "198.18.0.5", 80);
+	rd_expect_peer(client, "198.18.0.5", 80);
 	(void)close(proxy);
 	(void)close(client);
 }
