@@ -202,25 +202,33 @@ static __always_inline bool rd_is_at(struct bpf_sock_addr *ctx, bool v6, const s
 	       ctx->user_ip6[2] == to->v6[2];
 }
 
-/* Where the address is the one that the socket was sent to, it is shown the one that it asked for. */
-static __always_inline int rd_show(struct bpf_sock_addr *ctx, bool v6, enum rd_role role)
+/* What the socket asked for, as its storage says, or its first subflow's record; false: nothing that this role is shown. */
+static __always_inline bool rd_asked_of(struct bpf_sock_addr *ctx, enum rd_role role, struct rd_subflow *ret)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct rd_sock *st = sk ? bpf_sk_storage_get(&rd_sk, sk, NULL, 0) : NULL;
+	struct rd_subflow *of;
 
-	if (st && (st->role == RD_ASKER || st->role == role) && rd_is_at(ctx, v6, &st->to, st->to_port))
-		rd_write(ctx, v6, &st->asked, st->asked_port);
-	return 1;
+	if (st && (st->role == RD_ASKER || st->role == role)) {
+		ret->asked = st->asked;
+		ret->to = st->to;
+		ret->asked_port = st->asked_port;
+		ret->to_port = st->to_port;
+		return true;
+	}
+	of = role == RD_CLIENT ? rd_subflow_of(ctx) : NULL;
+	if (of)
+		*ret = *of;
+	return of;
 }
 
-static __always_inline int rd_show_peer(struct bpf_sock_addr *ctx, bool v6)
+/* Where the address is the one that the socket was sent to, it is shown the one that it asked for. */
+static __always_inline int rd_show(struct bpf_sock_addr *ctx, bool v6, enum rd_role role)
 {
-	struct rd_subflow *of = rd_subflow_of(ctx);
+	struct rd_subflow of;
 
-	if (!of)
-		return rd_show(ctx, v6, RD_CLIENT);
-	if (rd_is_at(ctx, v6, &of->to, of->to_port))
-		rd_write(ctx, v6, &of->asked, of->asked_port);
+	if (rd_asked_of(ctx, role, &of) && rd_is_at(ctx, v6, &of.to, of.to_port))
+		rd_write(ctx, v6, &of.asked, of.asked_port);
 	return 1;
 }
 
@@ -239,13 +247,13 @@ int rd_recvmsg6(struct bpf_sock_addr *ctx)
 SEC("cgroup/getpeername4")
 int rd_getpeer4(struct bpf_sock_addr *ctx)
 {
-	return rd_show_peer(ctx, false);
+	return rd_show(ctx, false, RD_CLIENT);
 }
 
 SEC("cgroup/getpeername6")
 int rd_getpeer6(struct bpf_sock_addr *ctx)
 {
-	return rd_show_peer(ctx, true);
+	return rd_show(ctx, true, RD_CLIENT);
 }
 
 /* The first timeout of a connection: of one that was denied as short as can be. */
