@@ -88,6 +88,8 @@ enum lb_plan_flag {
 	LB_PLAN_CONNECT = 1 << 0, /* the connect hook serves it */
 	LB_PLAN_PACKET = 1 << 1,  /* the packet hook serves it */
 	LB_PLAN_PASSIVE = 1 << 2, /* a backend that refused is avoided until lb_load says otherwise */
+	LB_PLAN_COOKIES = 1 << 3, /* packet hook, nat: every SYN is answered with a SYN cookie */
+	LB_PLAN_COOKIES_AUTO = 1 << 4, /* the same, under a flood */
 };
 
 /* Value of lb_plans: how a service picks. Immutable once a service points to it. */
@@ -104,7 +106,7 @@ struct lb_plan {
 	__u32 quota;	   /* packet hook: connections of this service at most; 0: no limit */
 	__u32 udp_idle_ms; /* packet hook: a UDP flow ends after this long without a packet */
 	__u32 tcp_idle_ms; /* packet hook: an established TCP connection ends likewise */
-	__u32 syn_rate;	   /* packet hook: new connections a second before SYN cookies or refusal; 0: no limit */
+	__u32 syn_rate;	   /* packet hook: new connections a second; 0: no limit */
 	__u32 pad[5];
 };
 

@@ -11,7 +11,7 @@
 #include "abi/lb.h"
 
 /* Written into pk_ctl. Pinned maps of another version are not taken over. */
-#define PK_ABI_VERSION 2
+#define PK_ABI_VERSION 3
 
 #define PK_WAYS 8	    /* records of a bucket */
 #define PK_GATE_BITS 22	    /* 2^22 bits: 512 KiB */
@@ -25,6 +25,9 @@
 #define PK_PMTU_TICKS 600   /* how long it is believed */
 #define PK_FRAG_TICKS 30    /* how long the other fragments of a packet are waited for */
 #define PK_HOP_TICKS 8	    /* how long the route to one client is believed, while its next hop is */
+#define PK_FLOOD_SYNS 1000  /* new connections within a tick, fewer than half of them completed: a flood */
+#define PK_FLOOD_TICKS 10   /* how long it is believed */
+#define PK_COOKIE_TICKS 256 /* how long after a cookie an ACK may answer one; the kernel believes them for two minutes */
 #define PK_FAR_MAP "pk_far" /* sized like lb_backends */
 #define PK_TABLE_MAP "pk_table"
 
@@ -38,15 +41,20 @@
 	X(ICMP_STEERED, SENT, "icmp-steered", "ICMP errors taken to the end of the connection they speak of")       \
 	X(PING, SENT, "ping", "pings of a service address, answered")                                               \
 	X(TOO_BIG_TOLD, SENT, "too-big-told", "too big for the way, and the sender was told")                       \
+	X(COOKIE_SENT, SENT, "cookie-sent", "SYNs answered with a SYN cookie")                                      \
+	X(COOKIE_ACCEPTED, SENT, "cookie-accepted", "ACKs with a valid SYN cookie, sent on to a backend as a SYN")  \
 	X(NOT_OURS, PASS, "not-ours", "of no service")                                                              \
 	X(NOT_IP, PASS, "not-ip", "neither IPv4 nor IPv6")                                                          \
 	X(OFF, PASS, "off", "seen while balancing was off")                                                         \
 	X(TRUNCATED, PASS, "truncated", "too short to tell whose they are")                                         \
 	X(FRAGMENT, PASS, "fragment", "fragments whose first has not been seen, or was not ours")                   \
 	X(NO_NEIGHBOUR, PASS, "no-neighbour", "given to the stack, which asks for the next hop's hardware address") \
+	X(TO_TC, PASS, "to-tc", "given to the program in TC, which can make two packets of one")                    \
 	X(NO_BACKEND, DROP, "no-backend", "every backend of the service is down")                                   \
 	X(BACKEND_DOWN, DROP, "backend-down", "of a connection whose backend is down")                              \
 	X(NO_CONN, DROP, "no-conn", "of no known connection, in the middle of one")                                 \
+	X(COOKIE_REFUSED, DROP, "cookie-refused", "ACKs of no known connection, without a valid SYN cookie")        \
+	X(NO_COOKIE, DROP, "no-cookie", "that no SYN cookie fits: with IP options, extension headers, or cut")      \
 	X(NO_PORT, DROP, "no-port", "no source port is left for another connection to this backend")                \
 	X(NO_SOURCE, DROP, "no-source", "no own address of the right family to reach the backend from")             \
 	X(TABLE_FULL, DROP, "table-full", "the table has no room for another connection")                           \
@@ -97,7 +105,8 @@ enum pk_conn_flag {
 	PK_CONN_ANSWERED = 1 << 0, /* the backend has answered, as far as it is seen here */
 	PK_CONN_FIN_CLIENT = 1 << 1,
 	PK_CONN_FIN_BACKEND = 1 << 2,
-	PK_CONN_FRESH = 1 << 3, /* the packet that made it has not been sent on yet */
+	PK_CONN_FRESH = 1 << 3,	 /* the packet that made it has not been sent on yet */
+	PK_CONN_COOKIE = 1 << 4, /* made by a SYN cookie: pk_seqs tells how sequence numbers are to be changed */
 };
 
 /* Seconds, or nearly: how long a record is kept without a packet. Established ones: tcp_idle_ms of the plan. */
@@ -121,6 +130,22 @@ struct pk_conn {
 	__u32 gen;	/* rises before and after the record is written anew: odd while it is */
 	__u16 hop;	/* next hop to the client, index in pk_hops; 0: not known */
 	__u16 hop_tick; /* when that was looked up */
+};
+
+enum pk_seq_state {
+	PK_SEQ_NONE,
+	PK_SEQ_WAITING, /* the backend has been sent the SYN */
+	PK_SEQ_MET,	/* it has answered */
+};
+
+/*
+ * Value of pk_seqs, by number of a record with PK_CONN_COOKIE. Eight bytes, which are read and written at once, so that
+ * what the other direction sees is whole.
+ */
+struct pk_seq {
+	__u32 diff; /* the backend's sequence numbers less those that the client sees; while waiting: the cookie */
+	__u16 window; /* of the client, when it answered the cookie */
+	__u16 state;  /* enum pk_seq_state */
 };
 
 /*
@@ -164,7 +189,13 @@ struct pk_use {
 	__u64 conns;
 	__u64 tokens; /* thousandths of a new connection */
 	__u64 stamp;  /* jiffies of the last refill */
-	__u64 pad[5];
+	__u32 tick;   /* that syns and opened are of */
+	__u32 syns;   /* SYNs for new TCP connections, where SYN cookies may be wanted */
+	__u32 opened; /* TCP connections that both sides have answered for */
+	__u32 flood_until;  /* tick; SYN cookies are in use until then */
+	__u32 cookie_until; /* tick; until then ACKs may answer one */
+	__u32 pad32;
+	__u64 pad[2];
 };
 
 /* Key and value of pk_links: what a VLAN device stands for, and which device stands for a tag. */

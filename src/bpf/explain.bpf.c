@@ -6,7 +6,7 @@
  */
 #define PK_XDP 1
 #define PK_COPY 1
-#include "bpf/pk_main.bpf.h"
+#include "bpf/pk_meet.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -15,16 +15,18 @@ struct pk_found found;
 
 int pk_run(struct xdp_md *ctx);
 int pk_run_new(struct xdp_md *ctx);
+int pk_run_cookie(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 3);
+	__uint(max_entries, 4);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(struct xdp_md *));
 } pk_steps_run SEC(".maps") = {
 	.values = {
 		[PK_STEPS_NEW] = (void *)&pk_run_new,
 		[PK_STEPS_FIRST] = (void *)&pk_run,
+		[PK_STEPS_COOKIE] = (void *)&pk_run_cookie,
 	},
 };
 
@@ -38,6 +40,12 @@ SEC("xdp")
 int pk_run_new(struct xdp_md *ctx)
 {
 	return pk_step_new(ctx, &pk_steps_run);
+}
+
+SEC("xdp")
+int pk_run_cookie(struct xdp_md *ctx)
+{
+	return pk_step_cookie(ctx, &pk_steps_run);
 }
 
 /* What the tables hold of a packet's flow: its service, and the record of its connection. */

@@ -254,6 +254,15 @@ static __always_inline void pk_conn_state(struct pk_at *at, enum pk_state state)
 	pk_weak(at, state == PK_STATE_NEW || state == PK_STATE_CLOSED);
 }
 
+/* Both sides have answered: so it is no part of a flood (pk_flooded()). */
+static __always_inline void pk_conn_opened(__u32 service)
+{
+	struct pk_use *use = bpf_map_lookup_elem(&pk_uses, &service);
+
+	if (use)
+		use->opened++;
+}
+
 /* What TCP's flags mean for the connection. back: the backend has sent them. */
 static __always_inline void pk_conn_tcp(struct pk_at *at, __u8 tcp, bool back)
 {
@@ -279,8 +288,10 @@ static __always_inline void pk_conn_tcp(struct pk_at *at, __u8 tcp, bool back)
 		pk_conn_state(at, PK_STATE_OPEN);
 	/* Who has answered the SYN is known to be there; where answers are not seen, a second packet must do. */
 	if (c->state == PK_STATE_NEW && !back && !(tcp & TCP_SYN) &&
-	    (c->flags & PK_CONN_ANSWERED || c->forward > LB_FORWARD_DNAT))
+	    (c->flags & PK_CONN_ANSWERED || c->forward > LB_FORWARD_DNAT)) {
 		pk_conn_state(at, PK_STATE_OPEN);
+		pk_conn_opened(c->service);
+	}
 }
 
 /* A packet of the connection was seen. */

@@ -70,11 +70,13 @@ enum pk_frag_kind {
 #define PK_STEP_NEW (-2)
 #define PK_STEP_ICMP (-3)
 #define PK_STEP_FIRST (-4)
+#define PK_STEP_COOKIE (-5)
 
 /* Where in the array of programs. */
 #define PK_STEPS_NEW 0
 #define PK_STEPS_ICMP 1
 #define PK_STEPS_FIRST 2
+#define PK_STEPS_COOKIE 3
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02

@@ -2,6 +2,7 @@
 /* A packet of a service, either direction: its connection, its way, and what it becomes. */
 #pragma once
 
+#include "bpf/pk_cookie.bpf.h"
 #include "bpf/pk_guard.bpf.h"
 #include "bpf/pk_nat.bpf.h"
 #include "bpf/pk_pick.bpf.h"
@@ -129,6 +130,7 @@ static __always_inline int pk_new(struct pk_ctx *ctx, const struct pk_ctl *ctl, 
 	const struct lb_plan *plan = pk_plan(p);
 	const struct lb_backend *backend;
 	const struct pk_far *far;
+	bool cookie;
 	__u32 id;
 	int r;
 
@@ -136,8 +138,12 @@ static __always_inline int pk_new(struct pk_ctx *ctx, const struct pk_ctl *ctl, 
 		return PK_NOT_OURS;
 	if (p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN && pk_is_own(ctx, p))
 		return PK_NOT_OURS;
+	r = pk_cookie_new(ctx, ctl, plan, p);
+	cookie = r == PK_COOKIE_ACCEPTED;
+	if (r != PK_GO && !cookie)
+		return r;
 	/* Whose beginning was not seen has a port at the backend that nobody knows. */
-	if (p->proto == IPPROTO_TCP && plan->forward == LB_FORWARD_NAT &&
+	if (p->proto == IPPROTO_TCP && plan->forward == LB_FORWARD_NAT && !cookie &&
 	    (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
 		return PK_NO_CONN;
 	r = pk_guard(ctl, plan, p);
@@ -160,7 +166,12 @@ static __always_inline int pk_new(struct pk_ctx *ctx, const struct pk_ctl *ctl, 
 		at->conn->state = PK_STATE_FREE;
 		return r;
 	}
+	if (cookie)
+		pk_cookie_made(at);
 	pk_publish(at, p);
+	/* Who has answered a cookie is no part of a flood, and gives way to nobody. */
+	if (cookie)
+		pk_weak(at, false);
 	return PK_GO;
 }
 

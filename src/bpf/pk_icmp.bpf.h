@@ -10,6 +10,7 @@
 #pragma once
 
 #include "bpf/pk_flow.bpf.h"
+#include "bpf/pk_seq.bpf.h"
 
 #define ICMP4_ECHO_REPLY 0
 #define ICMP4_UNREACHABLE 3
@@ -238,6 +239,8 @@ static __always_inline int pk_icmp_to_backend(struct pk_ctx *ctx, struct pk_pkt 
 		diff = pk_quote_rewrite(ctx, q, p->v6, &inner);
 		if (diff < 0)
 			return PK_MALFORMED;
+		if (c->flags & PK_CONN_COOKIE)
+			diff += (__s64)pk_seq_quoted(ctx, &w->at, q->l4);
 		r = pk_icmp_head(ctx, p, &outer, (__u64)diff);
 	} else if (c->forward == LB_FORWARD_DSR) {
 		__be16 frag_off, id;

@@ -7,6 +7,7 @@
 #include "bpf/pk_frag.bpf.h"
 #include "bpf/pk_icmp.bpf.h"
 #include "bpf/pk_parse.bpf.h"
+#include "bpf/pk_seq.bpf.h"
 
 /* What fits into one packet to this backend, as far as is known. */
 static __always_inline __u32 pk_far_mtu(const struct pk_far *far, const struct pk_pkt *p, const struct pk_way *way)
@@ -63,8 +64,8 @@ static __always_inline int pk_forward_as(struct pk_ctx *ctx, const struct pk_pkt
 	return pk_wrap(ctx, p, own, &backend->addr, c->forward == LB_FORWARD_GUE);
 }
 
-/* From a client to its backend. */
-static __always_inline int pk_forward(struct pk_ctx *ctx, struct pk_pkt *p, struct pk_work *w)
+/* From a client to its backend. seq: its sequence numbers are to be changed, or the packet is (pk_seq.bpf.h). */
+static __always_inline int pk_forward(struct pk_ctx *ctx, struct pk_pkt *p, struct pk_work *w, bool seq)
 {
 	struct pk_at *at = &w->at;
 	struct pk_conn *c = at->conn;
@@ -97,6 +98,8 @@ static __always_inline int pk_forward(struct pk_ctx *ctx, struct pk_pkt *p, stru
 	mtu = pk_far_mtu(far, p, &way);
 	if (pk_wire_len(ctx, p) + extra > mtu)
 		return pk_too_big(ctx, p, mtu - extra);
+	if (seq && (r = pk_seq_to_backend(ctx, p, at)) != PK_GO)
+		return r;
 	pk_clamp(ctx, p, mtu - extra);
 	pk_conn_touch(at, p, false);
 	pk_traffic(c->backend, p->len, false);
@@ -105,7 +108,7 @@ static __always_inline int pk_forward(struct pk_ctx *ctx, struct pk_pkt *p, stru
 }
 
 /* From a backend to its client. */
-static __always_inline int pk_return(struct pk_ctx *ctx, struct pk_pkt *p, struct pk_work *w)
+static __always_inline int pk_return(struct pk_ctx *ctx, struct pk_pkt *p, struct pk_work *w, bool seq)
 {
 	struct pk_at *at = &w->at;
 	struct pk_conn *c = at->conn;
@@ -124,6 +127,8 @@ static __always_inline int pk_return(struct pk_ctx *ctx, struct pk_pkt *p, struc
 	mtu = way.hop ? way.hop->mtu : 65535;
 	if (pk_wire_len(ctx, p) > mtu)
 		return pk_too_big(ctx, p, mtu);
+	if (seq && (r = pk_seq_to_client(ctx, p, at)) != PK_GO)
+		return r;
 	pk_clamp(ctx, p, mtu);
 	pk_conn_touch(at, p, true);
 	pk_traffic(c->backend, p->len, true);
@@ -155,7 +160,7 @@ static __always_inline int pk_to_service(struct pk_ctx *ctx, const struct pk_ctl
 	backend = lb_backend_get(w->at.conn->backend);
 	if (backend && backend->flags & LB_BACKEND_DOWN)
 		return PK_BACKEND_DOWN;
-	return pk_forward(ctx, p, w);
+	return w->at.conn->flags & PK_CONN_COOKIE ? PK_STEP_COOKIE : pk_forward(ctx, p, w, false);
 }
 
 /* From an address that may be a backend's. */
@@ -163,7 +168,9 @@ static __always_inline int pk_from_backend(struct pk_ctx *ctx, const struct pk_c
 					   struct pk_work *w)
 {
 	pk_back_of(ctl, &w->back, &p->src, p->sport, &p->dst, p->dport, p->proto);
-	return pk_find_back(ctl, &w->back, &w->at) ? pk_return(ctx, p, w) : PK_NOT_OURS;
+	if (!pk_find_back(ctl, &w->back, &w->at))
+		return PK_NOT_OURS;
+	return w->at.conn->flags & PK_CONN_COOKIE ? PK_STEP_COOKIE : pk_return(ctx, p, w, false);
 }
 
 static __always_inline bool pk_gate_open(const struct lb_addr *addr, __be16 port, __u8 proto)
@@ -256,6 +263,8 @@ static __always_inline int pk_first(struct pk_ctx *ctx, void *steps)
 		bpf_tail_call(ctx, steps, PK_STEPS_NEW);
 	if (r == PK_STEP_ICMP)
 		bpf_tail_call(ctx, steps, PK_STEPS_ICMP);
+	if (r == PK_STEP_COOKIE)
+		bpf_tail_call(ctx, steps, PK_STEPS_COOKIE);
 	if (r < 0)
 		r = PK_STEP;
 	return pk_end_with(&p, r);
@@ -272,6 +281,8 @@ static __always_inline int pk_step_new(struct pk_ctx *ctx, void *steps)
 	r = pk_decide_new(ctx, ctl, &p);
 	if (r == PK_STEP_FIRST)
 		bpf_tail_call(ctx, steps, PK_STEPS_FIRST);
+	if (r == PK_STEP_COOKIE)
+		bpf_tail_call(ctx, steps, PK_STEPS_COOKIE);
 	return pk_end_with(&p, r < 0 ? PK_STEP : r);
 }
 

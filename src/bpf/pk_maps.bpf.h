@@ -69,6 +69,17 @@ struct {
 	__type(value, struct pk_use);
 } pk_uses SEC(".maps");
 
+/*
+ * By number of a record: what connections made by a SYN cookie need, and nobody else looks at. Sized like the records,
+ * so that an entry lives as long as its record.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64); /* struct pk_seq */
+} pk_seqs SEC(".maps");
+
 /* Addresses that have services: whose pings are answered. Written by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

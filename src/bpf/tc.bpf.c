@@ -4,7 +4,7 @@
  * what user space asks of the tables, here because one of the two objects has to have it.
  */
 #define PK_XDP 0
-#include "bpf/pk_main.bpf.h"
+#include "bpf/pk_meet.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -12,10 +12,11 @@ char LICENSE[] SEC("license") = "GPL";
 int pk_tc(struct __sk_buff *ctx);
 int pk_tc_new(struct __sk_buff *ctx);
 int pk_tc_icmp(struct __sk_buff *ctx);
+int pk_tc_cookie(struct __sk_buff *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 3);
+	__uint(max_entries, 4);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(struct __sk_buff *));
 } pk_steps_tc SEC(".maps") = {
@@ -23,6 +24,7 @@ struct {
 		[PK_STEPS_NEW] = (void *)&pk_tc_new,
 		[PK_STEPS_ICMP] = (void *)&pk_tc_icmp,
 		[PK_STEPS_FIRST] = (void *)&pk_tc,
+		[PK_STEPS_COOKIE] = (void *)&pk_tc_cookie,
 	},
 };
 
@@ -42,4 +44,10 @@ SEC("tc")
 int pk_tc_icmp(struct __sk_buff *ctx)
 {
 	return pk_step_icmp(ctx);
+}
+
+SEC("tc")
+int pk_tc_cookie(struct __sk_buff *ctx)
+{
+	return pk_step_cookie(ctx, &pk_steps_tc);
 }

@@ -5,7 +5,7 @@
  */
 #define PK_XDP 1
 #include "bpf/pk_admin.bpf.h"
-#include "bpf/pk_main.bpf.h"
+#include "bpf/pk_meet.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -13,10 +13,11 @@ char LICENSE[] SEC("license") = "GPL";
 int pk_xdp(struct xdp_md *ctx);
 int pk_xdp_new(struct xdp_md *ctx);
 int pk_xdp_icmp(struct xdp_md *ctx);
+int pk_xdp_cookie(struct xdp_md *ctx);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 3);
+	__uint(max_entries, 4);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(struct xdp_md *));
 } pk_steps_xdp SEC(".maps") = {
@@ -24,6 +25,7 @@ struct {
 		[PK_STEPS_NEW] = (void *)&pk_xdp_new,
 		[PK_STEPS_ICMP] = (void *)&pk_xdp_icmp,
 		[PK_STEPS_FIRST] = (void *)&pk_xdp,
+		[PK_STEPS_COOKIE] = (void *)&pk_xdp_cookie,
 	},
 };
 
@@ -43,6 +45,12 @@ SEC("xdp.frags")
 int pk_xdp_icmp(struct xdp_md *ctx)
 {
 	return pk_step_icmp(ctx);
+}
+
+SEC("xdp.frags")
+int pk_xdp_cookie(struct xdp_md *ctx)
+{
+	return pk_step_cookie(ctx, &pk_steps_xdp);
 }
 
 /* Attached nowhere: see pk_admin.bpf.h. */

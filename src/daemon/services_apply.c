@@ -84,7 +84,9 @@ static void plan_fill(const struct service *sv, struct lb_plan *plan)
 	plan->udp_idle_ms = conf->udp_idle_ms;
 	plan->flags =
 		(uint16_t)((config->connect_on ? LB_PLAN_CONNECT : 0) | (config->n_interfaces ? LB_PLAN_PACKET : 0) |
-			   (conf->passive_ms ? LB_PLAN_PASSIVE : 0));
+			   (conf->passive_ms ? LB_PLAN_PASSIVE : 0) |
+			   (conf->syn_cookies == CONFIG_COOKIES_ALWAYS ? LB_PLAN_COOKIES : 0) |
+			   (conf->syn_cookies == CONFIG_COOKIES_AUTO ? LB_PLAN_COOKIES_AUTO : 0));
 }
 
 /* Tenths only while they are needed: whole weights make shorter rings. */

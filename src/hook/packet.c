@@ -9,6 +9,7 @@
 
 #include <bpf/bpf.h>
 
+#include "base/log.h"
 #include "base/num.h"
 #include "hook/packet_priv.h"
 #include "sys/bpf.h"
@@ -17,6 +18,7 @@
 static const char *const packet_maps[] = {
 	"pk_table", "pk_far",	"pk_hops", "pk_nats",	 "pk_gate", "pk_uses",	"pk_addrs",
 	"pk_links", "pk_frags", "pk_acl",  "pk_sources", "pk_ctl",  "pk_stats",
+	"pk_seqs",
 };
 
 static int packet_fail(struct err *err, int r, const char *what)
@@ -59,6 +61,9 @@ static int size_map(struct packet *p, const struct packet_opts *opts, struct bpf
 	if (streq(name, "pk_table"))
 		return bpf_map__set_max_entries(map,
 						buckets_for(opts->max_conns ? opts->max_conns : PACKET_CONNS_DEFAULT));
+	if (streq(name, "pk_seqs"))
+		return bpf_map__set_max_entries(
+			map, PK_WAYS * buckets_for(opts->max_conns ? opts->max_conns : PACKET_CONNS_DEFAULT));
 	if (streq(name, "pk_far"))
 		return bpf_map__set_max_entries(map, p->lb->n_backends);
 	if (streq(name, "pk_uses"))
@@ -126,6 +131,23 @@ static int prepare_tc(struct packet *p)
 	return 0;
 }
 
+bool packet_has_cookies(void)
+{
+	/* One stands for all four: the kernel has them since 6.0, if it was built with SYN cookies. */
+	return libbpf_probe_bpf_helper(BPF_PROG_TYPE_XDP, BPF_FUNC_tcp_raw_gen_syncookie_ipv4, NULL) == 1;
+}
+
+/* Before the programs are loaded: what the kernel does not have is not in them then. */
+static void set_cookies(struct packet *p)
+{
+	bool have = packet_has_cookies();
+
+	p->xdp->rodata->pk_cookies_there = have;
+	p->tc->rodata->pk_cookies_there = have;
+	if (!have)
+		log_warn("this kernel has no SYN cookies (CONFIG_SYN_COOKIES): syn-cookies of services does nothing");
+}
+
 static int load(struct packet *p, const struct packet_opts *opts, struct err *err)
 {
 	int r;
@@ -134,6 +156,7 @@ static int load(struct packet *p, const struct packet_opts *opts, struct err *er
 	p->tc = tc_skel__open();
 	if (!p->xdp || !p->tc)
 		return packet_fail(err, -errno, "cannot open the packet programs");
+	set_cookies(p);
 	r = prepare_xdp(p, opts, err);
 	if (r < 0)
 		return r;

@@ -126,6 +126,7 @@ static int explain_open(struct packet *p, struct err *err)
 	e->skel = explain_skel__open();
 	if (!e->skel)
 		return err_set(err, -errno, "cannot open the program that explains: %s", strerror(errno));
+	e->skel->rodata->pk_cookies_there = p->xdp->rodata->pk_cookies_there;
 	r = prepare(p, e->skel);
 	if (r >= 0)
 		r = explain_skel__load(e->skel);

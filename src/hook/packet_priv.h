@@ -55,6 +55,9 @@ int packet_links(struct packet_link **ret, size_t *ret_n, struct err *err);
 
 int packet_attach_all(struct packet *p, const struct packet_opts *opts, struct err *err);
 
+/* Whether the kernel makes and checks SYN cookies for programs. */
+bool packet_has_cookies(void);
+
 /* Runs pk_admin. */
 int packet_admin(const struct packet *p, struct pk_admin *a);
 

@@ -48,6 +48,13 @@ struct config_backend {
 	struct config_pos pos;
 };
 
+/* When SYNs are answered with SYN cookies. */
+enum config_syn_cookies {
+	CONFIG_COOKIES_OFF,
+	CONFIG_COOKIES_AUTO, /* under a flood */
+	CONFIG_COOKIES_ALWAYS,
+};
+
 struct config_service {
 	char *name;
 	char *listen;	 /* as written */
@@ -65,6 +72,7 @@ struct config_service {
 	unsigned int resolve_ms;     /* how often names are looked up when their TTL does not say; default 30 s */
 	uint32_t max_connections;    /* packet hook: 0: no limit */
 	uint32_t syn_rate;	     /* packet hook: new connections a second; 0: no limit */
+	enum config_syn_cookies syn_cookies;   /* packet hook, nat of TCP; default off */
 	unsigned int tcp_idle_ms, udp_idle_ms; /* packet hook; defaults 2 h and 30 s */
 	struct config_health health;
 	struct config_backend *backends;

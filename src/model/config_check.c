@@ -194,6 +194,13 @@ static void check_service(struct config_decode *d, size_t i)
 				"a check by %s needs a TCP port, which a UDP service has not: add port: 8081 to health",
 				config_check_words[s->health.check]);
 	}
+	if (s->syn_cookies != CONFIG_COOKIES_OFF && (s->proto == IPPROTO_UDP || s->forward != LB_FORWARD_NAT)) {
+		struct config_pos at = service_pos(d, i, "syn-cookies");
+
+		config_error_at(d, &at,
+				"SYN cookies are for TCP with forward: nat, where this machine stands between both sides: "
+				"leave syn-cookies out");
+	}
 	for (size_t k = 0; k < s->n_backends; k++)
 		check_backend(d, s, &s->backends[k]);
 	config_duplicates(d, s->n_backends, &backends);

@@ -137,6 +137,7 @@ static json_t *service_json(const struct config_service *s)
 	(void)json_object_set_new(o, "resolve", duration(s->resolve_ms));
 	set_number(o, "max-connections", s->max_connections);
 	set_number(o, "syn-rate", s->syn_rate);
+	(void)json_object_set_new(o, "syn-cookies", json_string(config_cookies_words[s->syn_cookies]));
 	(void)json_object_set_new(o, "tcp-idle", duration(s->tcp_idle_ms));
 	(void)json_object_set_new(o, "udp-idle", duration(s->udp_idle_ms));
 	(void)json_object_set_new(o, "health", health_json(&s->health));

@@ -45,6 +45,8 @@ static const char *const forward_choice[] = {
 
 static const char *const protocol_choice[] = { "tcp", "udp", NULL };
 
+const char *const config_cookies_words[] = { "off", "auto", "always", NULL };
+
 const char *const config_check_words[] = { "none", "tcp", "http", "https", NULL };
 
 /* Printable, without spaces: it goes into a request line or a header. */
@@ -395,6 +397,7 @@ static const struct config_key service_keys[] = {
 	{ "resolve", config_ms, SLOT(resolve_ms), "30s", 0, SECOND, 24 * HOUR, NULL },
 	{ "max-connections", config_u32, SLOT(max_connections), "100000", 0, 1, UINT32_MAX, NULL },
 	{ "syn-rate", config_u32, SLOT(syn_rate), "10000", 0, 1, UINT32_MAX, NULL },
+	{ "syn-cookies", config_word, SLOT(syn_cookies), "auto", 0, 0, 0, config_cookies_words },
 	{ "tcp-idle", config_ms, SLOT(tcp_idle_ms), "2h", 0, SECOND, 720 * HOUR, NULL },
 	{ "udp-idle", config_ms, SLOT(udp_idle_ms), "30s", 0, SECOND, 720 * HOUR, NULL },
 	{ "health", service_health, SLOT(health), "{ http: /healthz }", 0, 0, 0, NULL },

@@ -51,6 +51,9 @@ struct seg {
 	uint16_t payload;  /* bytes, with a pattern */
 	uint8_t ttl, tos;
 	uint16_t mss;  /* option of a SYN; 0: none */
+	bool numbered; /* TCP: the next three are not the usual ones */
+	uint32_t seq, ack;
+	uint16_t window;
 	uint8_t nops;  /* before that option */
 	bool may_frag; /* "don't fragment" not set */
 	uint16_t id;

@@ -89,6 +89,11 @@ static size_t build_tcp(uint8_t *at, const struct seg *s)
 			       .ack_seq = htonl(0x05060708),
 			       .window = htons(512) };
 	at[13] = s->tcp_flags ? s->tcp_flags : TH_ACK;
+	if (s->numbered) {
+		th->seq = htonl(s->seq);
+		th->ack_seq = htonl(s->ack);
+		th->window = htons(s->window);
+	}
 	for (size_t i = 0; i < s->nops; i++)
 		opt[opts++] = 1;
 	if (s->mss) {

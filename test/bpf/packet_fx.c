@@ -18,6 +18,7 @@ static const char *const shared[] = {
 	"lb_vips",  "lb_services", "lb_plans",	"lb_backends", "lb_load", "lb_cursors", "lb_ring", "lb_traffic",
 	"lb_stats", "lb_ctl",	   "lb_events", "pk_table",    "pk_far",  "pk_hops",	"pk_nats", "pk_gate",
 	"pk_uses",  "pk_addrs",	   "pk_links",	"pk_frags",    "pk_acl",  "pk_sources", "pk_ctl",  "pk_stats",
+	"pk_seqs",
 };
 
 /* The link: own end pk0, and all that a packet may meet behind it. */
@@ -64,6 +65,8 @@ static struct bpf_object *open_object(const char *variable)
 
 		if (streq(name, "pk_table"))
 			(void)bpf_map__set_max_entries(map, BUCKETS);
+		else if (streq(name, "pk_seqs"))
+			(void)bpf_map__set_max_entries(map, BUCKETS * PK_WAYS);
 		else if (streq(name, "pk_far") || streq(name, "lb_backends") || streq(name, "lb_load"))
 			(void)bpf_map__set_max_entries(map, FX_BACKENDS);
 		else if (streq(name, "pk_uses") || streq(name, "lb_plans") || streq(name, "lb_services"))

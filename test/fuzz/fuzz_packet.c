@@ -112,9 +112,14 @@ int shim_tail_call(struct xdp_md *ctx, unsigned int index)
 	static int depth;
 	int r;
 
-	assert(index <= PK_STEPS_FIRST && depth < 33);
+	int (*const steps[])(struct xdp_md *) = { [PK_STEPS_NEW] = pk_xdp_new,
+						  [PK_STEPS_ICMP] = pk_xdp_icmp,
+						  [PK_STEPS_FIRST] = pk_xdp,
+						  [PK_STEPS_COOKIE] = pk_xdp_cookie };
+
+	assert(index < sizeof(steps) / sizeof(steps[0]) && depth < 33);
 	depth++;
-	r = index == PK_STEPS_NEW ? pk_xdp_new(ctx) : index == PK_STEPS_ICMP ? pk_xdp_icmp(ctx) : pk_xdp(ctx);
+	r = steps[index](ctx);
 	depth--;
 	return r;
 }
@@ -206,6 +211,30 @@ long bpf_sk_release(void *sk)
 {
 	(void)sk;
 	return 0;
+}
+
+/* No service of this world asks for cookies. */
+int64_t bpf_tcp_raw_gen_syncookie_ipv4(void *ip, void *tcp, uint32_t len)
+{
+	(void)ip;
+	(void)tcp;
+	(void)len;
+	abort();
+}
+
+int64_t bpf_tcp_raw_gen_syncookie_ipv6(void *ip, void *tcp, uint32_t len)
+{
+	return bpf_tcp_raw_gen_syncookie_ipv4(ip, tcp, len);
+}
+
+long bpf_tcp_raw_check_syncookie_ipv4(void *ip, void *tcp)
+{
+	return bpf_tcp_raw_gen_syncookie_ipv4(ip, tcp, 0);
+}
+
+long bpf_tcp_raw_check_syncookie_ipv6(void *ip, void *tcp)
+{
+	return bpf_tcp_raw_gen_syncookie_ipv4(ip, tcp, 0);
 }
 
 /* A packet's memory has to be where 32 bits reach; what is not the packet is poisoned. */

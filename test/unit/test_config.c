@@ -173,6 +173,7 @@ static void test_values(void **state)
 		{ SERVICE "max-connections: 0\n",
 		  { "5:20: '0' does not fit 'max-connections': write a number from 1" } },
 		{ SERVICE "syn-rate: many\n", { "5:13: 'many' does not fit 'syn-rate'" } },
+		{ SERVICE "syn-cookies: sometimes\n", { "5:16: 'sometimes' does not fit 'syn-cookies'" } },
 	};
 
 	config_rows_check(rows);

@@ -73,6 +73,7 @@ static void test_service_defaults(void **state)
 	assert_int_equal(s->resolve_ms, 30000);
 	assert_int_equal(s->max_connections, 0);
 	assert_int_equal(s->syn_rate, 0);
+	assert_int_equal(s->syn_cookies, CONFIG_COOKIES_OFF);
 	assert_int_equal(s->tcp_idle_ms, 7200000);
 	assert_int_equal(s->udp_idle_ms, 30000);
 	assert_int_equal(s->health.check, CONFIG_CHECK_NONE);

@@ -49,3 +49,7 @@ long bpf_loop(uint32_t n, void *fn, void *data, uint64_t flags);
 struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, uint32_t len, uint64_t netns,
 				    uint64_t flags);
 long bpf_sk_release(void *sk);
+int64_t bpf_tcp_raw_gen_syncookie_ipv4(void *ip, void *tcp, uint32_t len);
+int64_t bpf_tcp_raw_gen_syncookie_ipv6(void *ip, void *tcp, uint32_t len);
+long bpf_tcp_raw_check_syncookie_ipv4(void *ip, void *tcp);
+long bpf_tcp_raw_check_syncookie_ipv6(void *ip, void *tcp);
