@@ -196,8 +196,12 @@ static __always_inline bool pk_len_ok(struct pk_ctx *ctx, const struct pk_pkt *p
 static __always_inline __u32 pk_wire_len(const struct pk_ctx *ctx, const struct pk_pkt *p)
 {
 #if !PK_XDP
-	if (ctx->gso_size)
-		return ctx->gso_size + p->l4 - p->l3 + (p->proto == IPPROTO_TCP ? 32 : 8);
+	if (ctx->gso_size) {
+		const struct pk_tcp *tcp = pk_at(ctx, p->l4, sizeof(*tcp));
+		__u32 head = p->proto == IPPROTO_UDP ? sizeof(struct pk_udp) : tcp ? (tcp->off >> 4) * 4 : 0;
+
+		return ctx->gso_size + p->l4 - p->l3 + head;
+	}
 #endif
 	return p->len;
 }
