@@ -85,10 +85,10 @@ enum lb_forward {
 };
 
 enum lb_plan_flag {
-	LB_PLAN_CONNECT = 1 << 0, /* the connect hook serves it */
-	LB_PLAN_PACKET = 1 << 1,  /* the packet hook serves it */
-	LB_PLAN_PASSIVE = 1 << 2, /* a backend that refused is avoided until lb_load says otherwise */
-	LB_PLAN_COOKIES = 1 << 3, /* packet hook, nat: every SYN is answered with a SYN cookie */
+	LB_PLAN_CONNECT = 1 << 0,      /* the connect hook serves it */
+	LB_PLAN_PACKET = 1 << 1,       /* the packet hook serves it */
+	LB_PLAN_PASSIVE = 1 << 2,      /* a backend that refused is avoided until lb_load says otherwise */
+	LB_PLAN_COOKIES = 1 << 3,      /* packet hook, nat: every SYN is answered with a SYN cookie */
 	LB_PLAN_COOKIES_AUTO = 1 << 4, /* the same, under a flood */
 };
 

@@ -13,21 +13,22 @@
 /* Written into pk_ctl. Pinned maps of another version are not taken over. */
 #define PK_ABI_VERSION 3
 
-#define PK_WAYS 8	    /* records of a bucket */
-#define PK_GATE_BITS 22	    /* 2^22 bits: 512 KiB */
-#define PK_HOPS 1024	    /* next hops towards clients that are remembered */
-#define PK_NATS 256	    /* own addresses that packets to backends come from */
-#define PK_GUE_PORT 6080    /* IANA's number for GUE */
-#define PK_RATE_SCALE 1000  /* tokens are kept in thousandths of a connection */
-#define PK_NAT_GROUP 8	    /* source ports are given out in groups that share a line of hints */
-#define PK_MTU_MIN 1280	    /* what a path MTU that somebody tells of is not taken below, for IPv6 */
-#define PK_MTU_MIN_V4 552   /* the same for IPv4 */
-#define PK_PMTU_TICKS 600   /* how long it is believed */
-#define PK_FRAG_TICKS 30    /* how long the other fragments of a packet are waited for */
-#define PK_HOP_TICKS 8	    /* how long the route to one client is believed, while its next hop is */
-#define PK_FLOOD_SYNS 1000  /* new connections within a tick, fewer than half of them completed: a flood */
-#define PK_FLOOD_TICKS 10   /* how long it is believed */
-#define PK_COOKIE_TICKS 256 /* how long after a cookie an ACK may answer one; the kernel believes them for two minutes */
+#define PK_WAYS 8	   /* records of a bucket */
+#define PK_GATE_BITS 22	   /* 2^22 bits: 512 KiB */
+#define PK_HOPS 1024	   /* next hops towards clients that are remembered */
+#define PK_NATS 256	   /* own addresses that packets to backends come from */
+#define PK_GUE_PORT 6080   /* IANA's number for GUE */
+#define PK_RATE_SCALE 1000 /* tokens are kept in thousandths of a connection */
+#define PK_NAT_GROUP 8	   /* source ports are given out in groups that share a line of hints */
+#define PK_MTU_MIN 1280	   /* what a path MTU that somebody tells of is not taken below, for IPv6 */
+#define PK_MTU_MIN_V4 552  /* the same for IPv4 */
+#define PK_PMTU_TICKS 600  /* how long it is believed */
+#define PK_FRAG_TICKS 30   /* how long the other fragments of a packet are waited for */
+#define PK_HOP_TICKS 8	   /* how long the route to one client is believed, while its next hop is */
+#define PK_FLOOD_SYNS 1000 /* new connections within a tick, fewer than half of them completed: a flood */
+#define PK_FLOOD_TICKS 10  /* how long it is believed */
+#define PK_COOKIE_TICKS \
+	256 /* how long after a cookie an ACK may answer one; the kernel believes them for two minutes */
 #define PK_FAR_MAP "pk_far" /* sized like lb_backends */
 #define PK_TABLE_MAP "pk_table"
 
@@ -143,7 +144,7 @@ enum pk_seq_state {
  * what the other direction sees is whole.
  */
 struct pk_seq {
-	__u32 diff; /* the backend's sequence numbers less those that the client sees; while waiting: the cookie */
+	__u32 diff;   /* the backend's sequence numbers less those that the client sees; while waiting: the cookie */
 	__u16 window; /* of the client, when it answered the cookie */
 	__u16 state;  /* enum pk_seq_state */
 };
@@ -187,11 +188,11 @@ struct pk_far {
 /* How many connections of a service there are, and what it may have: by its id. A cache line. */
 struct pk_use {
 	__u64 conns;
-	__u64 tokens; /* thousandths of a new connection */
-	__u64 stamp;  /* jiffies of the last refill */
-	__u32 tick;   /* that syns and opened are of */
-	__u32 syns;   /* SYNs for new TCP connections, where SYN cookies may be wanted */
-	__u32 opened; /* TCP connections that both sides have answered for */
+	__u64 tokens;	    /* thousandths of a new connection */
+	__u64 stamp;	    /* jiffies of the last refill */
+	__u32 tick;	    /* that syns and opened are of */
+	__u32 syns;	    /* SYNs for new TCP connections, where SYN cookies may be wanted */
+	__u32 opened;	    /* TCP connections that both sides have answered for */
 	__u32 flood_until;  /* tick; SYN cookies are in use until then */
 	__u32 cookie_until; /* tick; until then ACKs may answer one */
 	__u32 pad32;

@@ -166,8 +166,7 @@ __noinline int pk_ack_read(struct pk_ctx *ctx, struct pk_pkt *p, struct pk_ack *
 /* Whole, and TCP follows the IP header: what is made here replaces it in place. */
 static __always_inline bool pk_is_plain(const struct pk_pkt *p)
 {
-	return p->frag == PK_FRAG_NONE &&
-	       p->l4 - p->l3 == (p->v6 ? sizeof(struct pk_ip6) : sizeof(struct pk_ip4));
+	return p->frag == PK_FRAG_NONE && p->l4 - p->l3 == (p->v6 ? sizeof(struct pk_ip6) : sizeof(struct pk_ip4));
 }
 
 static __always_inline bool pk_cookie_serves(const struct lb_plan *plan)

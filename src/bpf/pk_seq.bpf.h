@@ -115,11 +115,11 @@ __noinline int pk_seq_add(struct pk_ctx *ctx, struct pk_pkt *p, __u32 field, __u
 	n = pk_at(ctx, p->l4 + field, sizeof(*n));
 	if (!n)
 		return PK_TRUNCATED;
-	body = (__u32)~*n;
+	body = (__u32) ~*n;
 	*n = bpf_htonl(bpf_ntohl(*n) + diff);
 	body += *n;
 	return pk_csum_l4(ctx, p->l4 + offsetof(struct pk_tcp, check), 0, body, false, p->v6) < 0 ? PK_TRUNCATED :
-												      PK_GO;
+												    PK_GO;
 }
 
 /* A client's ACK, while the backend has not answered: a SYN, once more if need be. */
@@ -177,7 +177,7 @@ static __always_inline __u64 pk_seq_quoted(struct pk_ctx *ctx, const struct pk_a
 
 	if (!n || s.state != PK_SEQ_MET)
 		return 0;
-	diff = (__u32)~*n;
+	diff = (__u32) ~*n;
 	*n = bpf_htonl(bpf_ntohl(*n) + s.diff);
 	return diff + *n;
 }

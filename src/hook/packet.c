@@ -17,8 +17,7 @@
 /* The maps of this hook that outlive the process. pk_steps_* belong to one load of the programs: see pin_steps(). */
 static const char *const packet_maps[] = {
 	"pk_table", "pk_far",	"pk_hops", "pk_nats",	 "pk_gate", "pk_uses",	"pk_addrs",
-	"pk_links", "pk_frags", "pk_acl",  "pk_sources", "pk_ctl",  "pk_stats",
-	"pk_seqs",
+	"pk_links", "pk_frags", "pk_acl",  "pk_sources", "pk_ctl",  "pk_stats", "pk_seqs",
 };
 
 static int packet_fail(struct err *err, int r, const char *what)
@@ -62,8 +61,8 @@ static int size_map(struct packet *p, const struct packet_opts *opts, struct bpf
 		return bpf_map__set_max_entries(map,
 						buckets_for(opts->max_conns ? opts->max_conns : PACKET_CONNS_DEFAULT));
 	if (streq(name, "pk_seqs"))
-		return bpf_map__set_max_entries(
-			map, PK_WAYS * buckets_for(opts->max_conns ? opts->max_conns : PACKET_CONNS_DEFAULT));
+		return bpf_map__set_max_entries(map, PK_WAYS * buckets_for(opts->max_conns ? opts->max_conns :
+											     PACKET_CONNS_DEFAULT));
 	if (streq(name, "pk_far"))
 		return bpf_map__set_max_entries(map, p->lb->n_backends);
 	if (streq(name, "pk_uses"))

@@ -166,7 +166,7 @@ struct config_dup {
 };
 void config_duplicates(struct config_decode *d, size_t n, const struct config_dup *dup);
 
-extern const char *const config_cookies_words[]; /* enum config_syn_cookies; ends with NULL */
+extern const char *const config_cookies_words[];   /* enum config_syn_cookies; ends with NULL */
 extern const char *const config_check_words[];	   /* enum config_check; ends with NULL */
 extern const char *const config_interface_words[]; /* enum config_packet_hook; ends with NULL */
 

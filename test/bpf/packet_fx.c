@@ -15,10 +15,10 @@ struct fx fx;
 #define CASES_MAX 512
 
 static const char *const shared[] = {
-	"lb_vips",  "lb_services", "lb_plans",	"lb_backends", "lb_load", "lb_cursors", "lb_ring", "lb_traffic",
-	"lb_stats", "lb_ctl",	   "lb_events", "pk_table",    "pk_far",  "pk_hops",	"pk_nats", "pk_gate",
-	"pk_uses",  "pk_addrs",	   "pk_links",	"pk_frags",    "pk_acl",  "pk_sources", "pk_ctl",  "pk_stats",
-	"pk_seqs",
+	"lb_vips",    "lb_services", "lb_plans", "lb_backends", "lb_load",  "lb_cursors", "lb_ring",
+	"lb_traffic", "lb_stats",    "lb_ctl",	 "lb_events",	"pk_table", "pk_far",	  "pk_hops",
+	"pk_nats",    "pk_gate",     "pk_uses",	 "pk_addrs",	"pk_links", "pk_frags",	  "pk_acl",
+	"pk_sources", "pk_ctl",	     "pk_stats", "pk_seqs",
 };
 
 /* The link: own end pk0, and all that a packet may meet behind it. */
