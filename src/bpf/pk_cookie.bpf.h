@@ -194,11 +194,10 @@ static __always_inline bool pk_flooded(struct pk_use *use, __u32 now)
  * be answered with a cookie, PK_COOKIE_ACCEPTED if it answers one.
  */
 static __always_inline int pk_cookie_new(struct pk_ctx *ctx, const struct pk_ctl *ctl, const struct lb_plan *plan,
-					 struct pk_pkt *p)
+					 struct pk_pkt *p, struct pk_ack *a)
 {
 	__u32 service = plan->service;
 	struct pk_use *use = bpf_map_lookup_elem(&pk_uses, &service);
-	struct pk_ack a = {};
 
 	if (!pk_cookie_serves(plan) || !use || p->proto != IPPROTO_TCP)
 		return PK_GO;
@@ -212,7 +211,7 @@ static __always_inline int pk_cookie_new(struct pk_ctx *ctx, const struct pk_ctl
 		return PK_GO;
 	if (!pk_is_plain(p))
 		return PK_NO_COOKIE;
-	if (pk_ack_read(ctx, p, &a) || !pk_cookie_check(p, &a))
+	if (pk_ack_read(ctx, p, a) || !pk_cookie_check(p, a))
 		return PK_COOKIE_REFUSED;
 	use->opened++;
 	return PK_COOKIE_ACCEPTED;

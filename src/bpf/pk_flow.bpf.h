@@ -16,6 +16,7 @@ struct pk_work {
 		struct pk_fib_ask ask;
 		struct pk_back back;
 		struct pk_key key;
+		struct pk_ack ack;
 	};
 };
 
@@ -138,7 +139,7 @@ static __always_inline int pk_new(struct pk_ctx *ctx, const struct pk_ctl *ctl, 
 		return PK_NOT_OURS;
 	if (p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN && pk_is_own(ctx, p))
 		return PK_NOT_OURS;
-	r = pk_cookie_new(ctx, ctl, plan, p);
+	r = pk_cookie_new(ctx, ctl, plan, p, &w->ack);
 	cookie = r == PK_COOKIE_ACCEPTED;
 	if (r != PK_GO && !cookie)
 		return r;
