@@ -173,7 +173,10 @@ static void test_values(void **state)
 		{ SERVICE "max-connections: 0\n",
 		  { "5:20: '0' does not fit 'max-connections': write a number from 1" } },
 		{ SERVICE "syn-rate: many\n", { "5:13: 'many' does not fit 'syn-rate'" } },
-		{ SERVICE "syn-cookies: sometimes\n", { "5:16: 'sometimes' does not fit 'syn-cookies'" } },
+		{ SERVICE "syn-cookies: sometimes\n",
+		  { "5:16: 'sometimes' is not known as syn-cookies: write one of off, auto, always" } },
+		{ SERVICE "syn-cookies: auto\n  forward: dsr\n",
+		  { "5:16: SYN cookies are for TCP with forward: nat, where this machine stands between both sides" } },
 	};
 
 	config_rows_check(rows);
