@@ -137,6 +137,7 @@ static __always_inline int pk_new(struct pk_ctx *ctx, const struct pk_ctl *ctl, 
 
 	if (!plan)
 		return PK_NOT_OURS;
+	pk_capture_service(plan->service);
 	if (p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN && pk_is_own(ctx, p))
 		return PK_NOT_OURS;
 	r = pk_cookie_new(ctx, ctl, plan, p, &w->ack);

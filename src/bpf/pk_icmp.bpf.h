@@ -350,11 +350,15 @@ static __always_inline int pk_icmp_error(struct pk_ctx *ctx, const struct pk_ctl
 		return PK_NOT_OURS;
 	if (p->ttl <= 1)
 		return PK_NOT_OURS;
-	if (pk_quote_find(ctl, p, &q, true, &w))
+	if (pk_quote_find(ctl, p, &q, true, &w)) {
+		pk_capture_conn(w.at.conn);
 		return pk_icmp_to_backend(ctx, p, &q, &w);
+	}
 	pk_back_of(ctl, &w.back, &q.dst, q.dport, &q.src, q.sport, q.proto);
-	if (pk_find_back(ctl, &w.back, &w.at))
+	if (pk_find_back(ctl, &w.back, &w.at)) {
+		pk_capture_conn(w.at.conn);
 		return pk_icmp_to_client(ctx, p, &q, &w);
+	}
 	return PK_NOT_OURS;
 }
 

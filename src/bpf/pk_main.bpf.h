@@ -157,6 +157,7 @@ static __always_inline int pk_to_service(struct pk_ctx *ctx, const struct pk_ctl
 	p->hash = pk_hash(ctl, &p->src, &p->dst, p->sport, p->dport, p->proto, p->v6);
 	if (!pk_find(ctl, p, &w->at, &w->key) || (p->frag != PK_FRAG_LATER && pk_is_stale(&w->at, p)))
 		return PK_STEP_NEW;
+	pk_capture_conn(w->at.conn);
 	backend = lb_backend_get(w->at.conn->backend);
 	if (backend && backend->flags & LB_BACKEND_DOWN)
 		return PK_BACKEND_DOWN;
@@ -170,6 +171,7 @@ static __always_inline int pk_from_backend(struct pk_ctx *ctx, const struct pk_c
 	pk_back_of(ctl, &w->back, &p->src, p->sport, &p->dst, p->dport, p->proto);
 	if (!pk_find_back(ctl, &w->back, &w->at))
 		return PK_NOT_OURS;
+	pk_capture_conn(w->at.conn);
 	return w->at.conn->flags & PK_CONN_COOKIE ? PK_STEP_COOKIE : pk_return(ctx, p, w, false);
 }
 
@@ -240,12 +242,20 @@ static __always_inline int pk_decide_new(struct pk_ctx *ctx, const struct pk_ctl
 }
 
 /* The program's return value, once it is known what became of the packet. */
-static __always_inline int pk_end_with(const struct pk_pkt *p, int r)
+static __always_inline int pk_verdict(const struct pk_pkt *p, int r)
 {
 	pk_count((__u32)r);
 	if (r < PK_NOT_OURS)
 		return p->verdict;
 	return r < PK_NO_BACKEND ? PK_VERDICT_PASS : PK_VERDICT_DROP;
+}
+
+static __always_inline int pk_end_with(struct pk_ctx *ctx, const struct pk_pkt *p, int r)
+{
+	int verdict = pk_verdict(p, r);
+
+	pk_capture_end(ctx, p, r, verdict);
+	return verdict;
 }
 
 /* The first step: established connections, and what is not ours. Others go on to the next step by a tail call. */
@@ -258,6 +268,7 @@ static __always_inline int pk_first(struct pk_ctx *ctx, void *steps)
 
 	if (!ctl || !lb)
 		return PK_VERDICT_PASS;
+	pk_capture_in(ctx);
 	r = ctl->on & PK_ON && lb->on ? pk_decide(ctx, ctl, &p) : PK_OFF;
 	if (r == PK_STEP_NEW)
 		bpf_tail_call(ctx, steps, PK_STEPS_NEW);
@@ -267,7 +278,7 @@ static __always_inline int pk_first(struct pk_ctx *ctx, void *steps)
 		bpf_tail_call(ctx, steps, PK_STEPS_COOKIE);
 	if (r < 0)
 		r = PK_STEP;
-	return pk_end_with(&p, r);
+	return pk_end_with(ctx, &p, r);
 }
 
 static __always_inline int pk_step_new(struct pk_ctx *ctx, void *steps)
@@ -283,7 +294,7 @@ static __always_inline int pk_step_new(struct pk_ctx *ctx, void *steps)
 		bpf_tail_call(ctx, steps, PK_STEPS_FIRST);
 	if (r == PK_STEP_COOKIE)
 		bpf_tail_call(ctx, steps, PK_STEPS_COOKIE);
-	return pk_end_with(&p, r < 0 ? PK_STEP : r);
+	return pk_end_with(ctx, &p, r < 0 ? PK_STEP : r);
 }
 
 static __always_inline int pk_step_icmp(struct pk_ctx *ctx)
@@ -295,5 +306,5 @@ static __always_inline int pk_step_icmp(struct pk_ctx *ctx)
 	if (!ctl)
 		return PK_VERDICT_PASS;
 	r = pk_look(ctx, ctl, &p);
-	return pk_end_with(&p, r == PK_GO ? pk_icmp(ctx, ctl, &p) : r);
+	return pk_end_with(ctx, &p, r == PK_GO ? pk_icmp(ctx, ctl, &p) : r);
 }

@@ -2,6 +2,7 @@
 /* The last step: Ethernet header, VLAN tag, and out. */
 #pragma once
 
+#include "bpf/pk_capture.bpf.h"
 #include "bpf/pk_fib.bpf.h"
 
 /* Where a packet goes: a next hop or, in TC, whatever the kernel finds for an address. */
@@ -51,12 +52,14 @@ static __always_inline int pk_send(struct pk_ctx *ctx, struct pk_pkt *p, const s
 	if (pk_ether(ctx, hop, vlan, v6) < 0)
 		return PK_HEADROOM;
 	p->verdict = pk_out(ctx, hop->phys);
+	pk_capture_way(hop->phys, false);
 #else
 	if (ctx->vlan_present)
 		bpf_skb_vlan_pop(ctx);
 	if (pk_ether(ctx, hop, vlan, v6) < 0)
 		return PK_HEADROOM;
 	p->verdict = pk_out(ctx, hop->ifindex);
+	pk_capture_way(hop->ifindex, false);
 #endif
 	return sent;
 }
@@ -71,5 +74,6 @@ static __always_inline int pk_go(struct pk_ctx *ctx, struct pk_pkt *p, const str
 		bpf_skb_vlan_pop(ctx);
 #endif
 	p->verdict = pk_fib_neigh(ctx, way->ask);
+	pk_capture_way(way->ask->hop.ifindex, true);
 	return sent;
 }

@@ -75,6 +75,6 @@ const struct cmd cmd_check = {
 	.args = "",
 	.help = "tell everything that is wrong with a configuration",
 	.opts = check_opts,
-	.letter_for = "config",
+	.letters = "c",
 	.fn = check_fn,
 };

@@ -41,8 +41,8 @@ struct cmd {
 	const char *args; /* how help writes the operands, "" if none */
 	const char *help;
 	const struct opt *opts; /* ends with a NULL name */
-	const char *letter_for; /* the option that its first letter stands for too: "config" for -c; NULL: none */
-	int min, max;		/* number of operands; max -1: any */
+	const char *letters; /* that stand for the option that begins with them too: "c" has -c be --config; NULL: none */
+	int min, max;	     /* number of operands; max -1: any */
 	int (*fn)(int argc, char **argv);
 };
 
@@ -50,6 +50,7 @@ extern const struct cmd cmd_accel;
 extern const struct cmd cmd_sockets;
 extern const struct cmd cmd_conns;
 extern const struct cmd cmd_explain;
+extern const struct cmd cmd_capture;
 extern const struct cmd cmd_trace;
 extern const struct cmd cmd_unload;
 extern const struct cmd cmd_run;
@@ -76,6 +77,9 @@ extern const struct cmd cmd_backend;
  * -1 - code (so -1 is EXIT_DONE after --help).
  */
 int opt_parse(const struct cmd *cmd, int argc, char **argv, void *args, int *ret_first);
+
+/* The letter of an option of cmd; '\0': it has none. */
+char opt_letter(const struct cmd *cmd, const struct opt *o);
 void opt_list_done(struct opt_list *list);
 void opt_help(const struct cmd *cmd);
 #define OPT_EXIT(r) (-1 - (r))

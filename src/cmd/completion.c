@@ -53,7 +53,7 @@ static void operands_of(const struct cmd *cmd, struct operands *ret)
 
 static bool has_letter(const struct cmd *cmd, const struct opt *o)
 {
-	return cmd->letter_for && streq(cmd->letter_for, o->name);
+	return opt_letter(cmd, o) != '\0';
 }
 
 /* " --config -c ": those of the options whose values are completed in this way; all that have one if any. */

@@ -11,9 +11,9 @@
 #endif
 
 const struct cmd *const commands[] = {
-	&cmd_run,   &cmd_status,  &cmd_top,   &cmd_reload,  &cmd_drain,	     &cmd_enable, &cmd_backend,
-	&cmd_accel, &cmd_sockets, &cmd_conns, &cmd_explain, &cmd_trace,	     &cmd_unload, &cmd_doctor,
-	&cmd_demo,  &cmd_bench,	  &cmd_check, &cmd_policy,  &cmd_completion,
+	&cmd_run,    &cmd_status,  &cmd_top,   &cmd_reload,  &cmd_drain,   &cmd_enable,	    &cmd_backend,
+	&cmd_accel,  &cmd_sockets, &cmd_conns, &cmd_explain, &cmd_capture, &cmd_trace,	    &cmd_unload,
+	&cmd_doctor, &cmd_demo,	   &cmd_bench, &cmd_check,   &cmd_policy,  &cmd_completion,
 };
 
 const size_t n_commands = ARRAY_SIZE(commands);

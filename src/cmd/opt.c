@@ -90,13 +90,43 @@ static void opt_to_getopt(const struct cmd *cmd, struct option *ret)
 	ret[n + 1] = (struct option){ 0 };
 }
 
-/* The row of the option that has a letter; NULL: none has. */
-static const struct opt *opt_with_letter(const struct cmd *cmd)
+/* Of several that begin alike, the first in the table has the letter. */
+char opt_letter(const struct cmd *cmd, const struct opt *o)
 {
-	for (const struct opt *o = cmd->opts; cmd->letter_for && o && o->name; o++)
-		if (streq(o->name, cmd->letter_for))
-			return o;
-	return NULL;
+	char letter = o->name[0];
+
+	if (!cmd->letters || !letter || !strchr(cmd->letters, letter))
+		return '\0';
+	for (const struct opt *before = cmd->opts; before != o; before++)
+		if (before->name[0] == letter)
+			return '\0';
+	return letter;
+}
+
+/* The row of the option that has a letter. */
+static const struct opt *opt_with_letter(const struct cmd *cmd, int letter)
+{
+	const struct opt *o = cmd->opts;
+
+	while (opt_letter(cmd, o) != (char)letter)
+		o++;
+	return o;
+}
+
+/* As getopt_long wants them. ':' first: a missing value is told from an unknown option. */
+static void opt_letters(const struct cmd *cmd, char ret[2 * OPT_MAX + 2])
+{
+	size_t n = 0;
+
+	ret[n++] = ':';
+	for (const struct opt *o = cmd->opts; o && o->name && n < 2 * OPT_MAX; o++) {
+		if (!opt_letter(cmd, o))
+			continue;
+		ret[n++] = opt_letter(cmd, o);
+		if (o->kind != OPT_FLAG)
+			ret[n++] = ':';
+	}
+	ret[n] = '\0';
 }
 
 /* getopt_long accepts unique prefixes; scripts must not come to rely on them. */
@@ -136,7 +166,7 @@ static int opt_one(const struct cmd *cmd, const struct option *long_opts, int va
 		opt_help(cmd);
 		return -1;
 	}
-	o = val >= OPT_FIRST ? &cmd->opts[val - OPT_FIRST] : opt_with_letter(cmd);
+	o = val >= OPT_FIRST ? &cmd->opts[val - OPT_FIRST] : opt_with_letter(cmd, val);
 	r = opt_store(o, optarg, args);
 	if (r == -EINVAL)
 		return cmd_fail(EXIT_USAGE, "%s: '%s' does not fit --%s: give a number from %llu to %llu", cmd->name,
@@ -147,13 +177,11 @@ static int opt_one(const struct cmd *cmd, const struct option *long_opts, int va
 int opt_parse(const struct cmd *cmd, int argc, char **argv, void *args, int *ret_first)
 {
 	struct option long_opts[OPT_MAX + 2];
-	const struct opt *with_letter = opt_with_letter(cmd);
-	/* ':' first: a missing value is told from an unknown option. */
-	char letters[] = { ':', with_letter ? with_letter->name[0] : '\0',
-			   with_letter && with_letter->kind != OPT_FLAG ? ':' : '\0', '\0' };
+	char letters[2 * OPT_MAX + 2];
 	int val, index = 0, n;
 
 	opt_to_getopt(cmd, long_opts);
+	opt_letters(cmd, letters);
 	/* 0, not 1: glibc then forgets the letters that an earlier call has left over too. */
 	optind = 0;
 	opterr = 0;

@@ -57,6 +57,6 @@ const struct cmd cmd_run = {
 	.args = "",
 	.help = "balance and accelerate by a configuration, until stopped",
 	.opts = run_opts,
-	.letter_for = "config",
+	.letters = "c",
 	.fn = run_fn,
 };

@@ -160,6 +160,7 @@ static const struct route routes[] = {
 	{ "/v1/sockets", "GET", control_get_sockets },
 	{ "/v1/conns", "GET", control_get_conns },
 	{ "/v1/explain", "GET", control_get_explain },
+	{ "/v1/capture", "GET", control_get_capture },
 	{ "/v1/executables", "GET", control_get_executables },
 	{ "/v1/events", "GET", control_get_events },
 	{ "/v1/services", "GET", control_get_services },
@@ -193,7 +194,8 @@ static enum MHD_Result control_route(struct control *c, struct MHD_Connection *c
 	if (!route)
 		return control_error(conn, MHD_HTTP_NOT_FOUND,
 				     "there is no '%.200s': see /v1/status, /v1/services, /v1/backends, /v1/sockets, "
-				     "/v1/conns, /v1/explain, /v1/executables, /v1/events, /v1/reload and /v1/unload",
+				     "/v1/conns, /v1/explain, /v1/capture, /v1/executables, /v1/events, /v1/reload and "
+				     "/v1/unload",
 				     url);
 	/* HEAD is GET without the body, which the library leaves out. */
 	if (streq(method, route->method) || (is_get && streq(method, "HEAD")))
@@ -295,6 +297,7 @@ int control_serve(struct control *c, const struct control_host *host, struct err
 	if (r < 0)
 		return r;
 	control_events_init(c);
+	control_captures_init(c);
 	return 0;
 }
 
@@ -305,6 +308,7 @@ struct control *control_close(struct control *c)
 	if (c->nest.mhd) {
 		/* Resumes them, for no connection may be asleep when the server stops; what they say last is written. */
 		control_events_end(c);
+		control_captures_end(c, "stopped");
 		for (int i = 0; i < 3; i++)
 			(void)MHD_run(c->nest.mhd);
 		http_nest_unwatch(&c->nest);

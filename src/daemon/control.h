@@ -55,6 +55,10 @@ void control_lb_event(struct control *c, const struct lb_event *event, const str
 /* What GET /v1/status answers; the caller's. */
 int control_status(struct control *c, json_t **ret);
 
+/* Services have changed in the tables; the packet hook goes, and captures end. */
+void control_captures_changed(struct control *c);
+void control_captures_end(struct control *c, const char *why);
+
 /* The accelerator came or went. Nobody reads it at the moment. */
 void control_set_accel(struct control *c, struct accel *accel);
 

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/*
- * GET /v1/events: every listener has a queue of lines. While a queue is empty its connection is suspended, and an
- * event wakes it. libmicrohttpd does not look at suspended connections, so we watch whether the client hangs up.
- */
+/* GET /v1/events: what happens, to everyone who listens (control_stream.c). */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -19,55 +15,11 @@
 #define LOST_EVERY_S 1.
 
 struct stream {
+	struct control_stream s;
 	struct stream *next;
-	struct control *c;
-	struct MHD_Connection *conn;
-	struct wire_queue queue;
 	struct wire_filter filter;
 	uint64_t rate, second, told; /* events a second, 0: all; which second it is, and what it had */
-	ev_io gone;		     /* active while suspended */
-	bool suspended, ended;
 };
-
-static void stream_wake(struct stream *s)
-{
-	if (!s->suspended)
-		return;
-	s->suspended = false;
-	ev_io_stop(s->c->host.loop, &s->gone);
-	MHD_resume_connection(s->conn);
-	http_nest_wake(&s->c->nest);
-}
-
-/* A listener has nothing to say: whatever comes is its end. */
-static void on_gone(struct ev_loop *loop, ev_io *w, int revents)
-{
-	struct stream *s = w->data;
-	char byte;
-
-	(void)loop;
-	(void)revents;
-	if (recv(w->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
-		return;
-	s->ended = true;
-	stream_wake(s);
-}
-
-static ssize_t on_read(void *cls, uint64_t pos, char *buf, size_t max)
-{
-	struct stream *s = cls;
-	size_t n = wire_queue_take(&s->queue, buf, max);
-
-	(void)pos;
-	if (n)
-		return (ssize_t)n;
-	if (s->ended)
-		return MHD_CONTENT_READER_END_OF_STREAM;
-	s->suspended = true;
-	ev_io_start(s->c->host.loop, &s->gone);
-	MHD_suspend_connection(s->conn);
-	return 0;
-}
 
 static const char *const lb_event_words[] = {
 	[LB_EVENT_PICK] = "picked",
@@ -120,21 +72,17 @@ static void on_look(struct ev_loop *loop, ev_timer *w, int revents)
 		ev_feed_event(loop, &run->redirect_events, EV_READ);
 }
 
-static void on_free(void *cls)
+static void on_done(struct control_stream *stream)
 {
-	struct stream *s = cls, **p = &s->c->streams;
-	struct control *c = s->c;
+	struct stream *s = (struct stream *)stream, **p = &stream->c->streams;
+	struct control *c = stream->c;
 
-	while (*p && *p != s)
+	while (*p != s)
 		p = &(*p)->next;
-	if (*p) {
-		*p = s->next;
-		c->n_streams--;
-	}
-	ev_io_stop(c->host.loop, &s->gone);
-	wire_queue_done(&s->queue);
+	*p = s->next;
 	wire_filter_done(&s->filter);
 	free(s);
+	c->n_streams--;
 	streams_trace(c);
 	if (!c->streams) {
 		ev_timer_stop(c->host.loop, &c->lost);
@@ -162,19 +110,15 @@ static void on_lost(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)loop;
 	(void)revents;
 	for (struct stream *s = c->streams; s; s = s->next) {
-		wire_queue_add_lost(&s->queue, more);
-		if (s->queue.lost)
-			stream_wake(s);
+		wire_queue_add_lost(&s->s.queue, more);
+		if (s->s.queue.lost)
+			control_stream_wake(&s->s);
 	}
 	c->lost_seen += more;
 }
 
-static void stream_start(struct control *c, struct stream *s, int fd)
+static void stream_start(struct control *c, struct stream *s)
 {
-	s->c = c;
-	wire_queue_init(&s->queue, CONTROL_QUEUE_BYTES);
-	ev_io_init(&s->gone, on_gone, fd, EV_READ);
-	s->gone.data = s;
 	s->next = c->streams;
 	c->streams = s;
 	if (!c->n_streams++) {
@@ -213,17 +157,14 @@ static enum MHD_Result on_argument(void *cls, enum MHD_ValueKind kind, const cha
 
 enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *conn, struct request *req)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct filter_args args = {};
-	struct MHD_Response *response;
 	struct stream *s;
-	enum MHD_Result r;
 
 	(void)req;
 	if (c->n_streams >= CONTROL_STREAMS_MAX)
 		return control_error(conn, MHD_HTTP_SERVICE_UNAVAILABLE, "%d clients listen already: end one of them",
 				     CONTROL_STREAMS_MAX);
-	s = info ? new0(struct stream) : NULL;
+	s = new0(struct stream);
 	if (!s)
 		return MHD_NO;
 	args.s = s;
@@ -233,24 +174,11 @@ enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *con
 		free(s);
 		return control_error(conn, MHD_HTTP_BAD_REQUEST, "%s", args.err.text);
 	}
-	s->conn = conn;
-	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CONTROL_BLOCK_BYTES, on_read, s, on_free);
-	if (!response) {
-		wire_filter_done(&s->filter);
-		free(s);
-		return MHD_NO;
-	}
-	stream_start(c, s, info->connect_fd);
-	/* Long silences are in its nature; when it ends, so does the connection, which has no time limit any more. */
-	(void)MHD_set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
-	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/x-ndjson");
-	(void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-	r = MHD_queue_response(conn, MHD_HTTP_OK, response);
-	MHD_destroy_response(response);
-	return r;
+	stream_start(c, s);
+	return control_stream_reply(c, conn, &s->s, CONTROL_QUEUE_BYTES, on_done);
 }
 
-static int64_t realtime_offset(void)
+int64_t control_realtime_offset(void)
 {
 	struct timespec real, mono;
 
@@ -294,7 +222,7 @@ bool control_wants(struct control *c, const struct wire_event_view *v)
 		return true;
 	for (struct stream *s = c->streams; s; s = s->next)
 		if (wire_filter_may_want(&s->filter, v))
-			wire_queue_add_lost(&s->queue, 1);
+			wire_queue_add_lost(&s->s.queue, 1);
 	return false;
 }
 
@@ -308,7 +236,7 @@ static void streams_tell(struct control *c, json_t *event, bool limited)
 		if (event && !wire_filter_wants(&s->filter, event))
 			continue;
 		if (limited && !stream_has_room(c, s)) {
-			wire_queue_add_lost(&s->queue, 1);
+			wire_queue_add_lost(&s->s.queue, 1);
 			continue;
 		}
 		s->told += limited;
@@ -317,10 +245,10 @@ static void streams_tell(struct control *c, json_t *event, bool limited)
 			n = event ? event_line(event, line, sizeof(line)) : 0;
 		made = true;
 		if (n)
-			wire_queue_add(&s->queue, line, n);
+			wire_queue_add(&s->s.queue, line, n);
 		else
-			wire_queue_add_lost(&s->queue, 1);
-		stream_wake(s);
+			wire_queue_add_lost(&s->s.queue, 1);
+		control_stream_wake(&s->s);
 	}
 	json_decref(event);
 }
@@ -366,7 +294,7 @@ void control_event(struct control *c, const struct ac_event *event)
 		return;
 	(void)snprintf(comm, sizeof(comm), "%.*s", AC_COMM_LEN, event->comm);
 	if (control_wants(c, &v))
-		control_event_call(c, wire_event(event, realtime_offset()));
+		control_event_call(c, wire_event(event, control_realtime_offset()));
 }
 
 void control_lb_event(struct control *c, const struct lb_event *event, const struct service *service,
@@ -408,8 +336,6 @@ void control_events_init(struct control *c)
 
 void control_events_end(struct control *c)
 {
-	for (struct stream *s = c->streams; s; s = s->next) {
-		s->ended = true;
-		stream_wake(s);
-	}
+	for (struct stream *s = c->streams; s; s = s->next)
+		control_stream_end(&s->s);
 }

@@ -7,6 +7,7 @@
 
 #include "daemon/control.h"
 #include "daemon/http_nest.h"
+#include "model/wire_queue.h"
 #include "model/wire_request.h"
 
 /* Each may hold a copy of the table of sockets. */
@@ -31,6 +32,8 @@ struct control {
 	uint64_t lost_seen;
 	struct stream *streams;
 	size_t n_streams, n_dumps;
+	struct capture *captures;
+	ev_io captured; /* while somebody captures */
 	uint64_t start_ms;
 	size_t n_socks, n_joined;  /* counted when last asked for */
 	size_t n_why[_AC_WHY_MAX]; /* of those that are not joined */
@@ -61,6 +64,28 @@ typedef int (*control_piece_fn)(void *data, const char **ret, size_t *ret_n);
 enum MHD_Result control_reply_pieces(struct MHD_Connection *conn, control_piece_fn next, void (*done)(void *data),
 				     void *data);
 
+/*
+ * control_stream.c: a reply of lines without an end, the first member of the listener's own struct. done frees that when
+ * the client has gone, or what was queued after the end is written; and at once if there is no reply at all (MHD_NO).
+ */
+struct control_stream {
+	struct control *c;
+	struct MHD_Connection *conn;
+	struct wire_queue queue;
+	ev_io gone; /* active while suspended */
+	bool suspended, ended;
+	void (*done)(struct control_stream *s);
+};
+enum MHD_Result control_stream_reply(struct control *c, struct MHD_Connection *conn, struct control_stream *s,
+				     size_t queue_bytes, void (*done)(struct control_stream *s));
+/* There is something in its queue. */
+void control_stream_wake(struct control_stream *s);
+/* What is in its queue is all. */
+void control_stream_end(struct control_stream *s);
+
+/* What CLOCK_REALTIME is ahead of CLOCK_MONOTONIC. */
+int64_t control_realtime_offset(void);
+
 /* control_read.c */
 enum MHD_Result control_get_status(struct control *c, struct MHD_Connection *conn, struct request *req);
 enum MHD_Result control_get_executables(struct control *c, struct MHD_Connection *conn, struct request *req);
@@ -87,6 +112,10 @@ enum MHD_Result control_get_explain(struct control *c, struct MHD_Connection *co
 enum MHD_Result control_get_history(struct control *c, struct MHD_Connection *conn, struct request *req);
 enum MHD_Result control_get_recent(struct control *c, struct MHD_Connection *conn, struct request *req);
 enum MHD_Result control_get_changes(struct control *c, struct MHD_Connection *conn, struct request *req);
+
+/* control_capture.c */
+enum MHD_Result control_get_capture(struct control *c, struct MHD_Connection *conn, struct request *req);
+void control_captures_init(struct control *c);
 
 /* control_events.c */
 enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *conn, struct request *req);

@@ -2,6 +2,7 @@
 /* The packet hook as a line of the table of hooks. */
 #include <dirent.h>
 
+#include "daemon/control.h"
 #include "daemon/run.h"
 
 bool run_packet_wanted(const struct config *config)
@@ -70,7 +71,10 @@ int run_packet_end(struct run *run, struct err *err)
 
 int run_packet_applied(struct run *run, struct err *err)
 {
-	return packet_apply(run->packet, err);
+	int r = packet_apply(run->packet, err);
+
+	control_captures_changed(run->control);
+	return r;
 }
 
 int run_packet_tick(struct run *run)
@@ -81,6 +85,8 @@ int run_packet_tick(struct run *run)
 
 void run_packet_close(struct run *run)
 {
+	if (run->control)
+		control_captures_end(run->control, "packet-off");
 	run->packet = packet_close(run->packet);
 }
 
@@ -101,4 +107,5 @@ void run_packet_status(const struct run *run, json_t *ret)
 							  json_integer((json_int_t)stats[i]));
 	(void)json_object_set_new(ret, "interfaces", interfaces);
 	(void)json_object_set_new(ret, "counters", counters);
+	(void)json_object_set_new(ret, "captures", json_integer((json_int_t)packet_captures(run->packet)));
 }

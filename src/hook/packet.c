@@ -340,6 +340,7 @@ int packet_open(struct lb *lb, const struct packet_opts *opts, struct packet **r
 	r = pin_steps(p, err);
 	if (r < 0)
 		return r;
+	packet_capture_unpin();
 	*ret = TAKE_PTR(p);
 	return 0;
 }
@@ -362,6 +363,7 @@ struct packet *packet_close(struct packet *p)
 {
 	if (!p)
 		return NULL;
+	(void)packet_capture_close(p);
 	(void)packet_explain_close(p->explain);
 	unmap(p->ctl, sizeof(struct pk_ctl));
 	unmap(p->table, p->table_bytes);

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "abi/capture.h"
 #include "abi/packet.h"
 #include "hook/lb.h"
 #include "model/config.h"
@@ -100,6 +101,32 @@ struct packet_told {
  * is made, nothing is counted, nothing is sent. -ENODEV: no such interface. The first call loads the program.
  */
 int packet_explain(struct packet *p, const struct packet_flow *flow, struct packet_told *ret, struct err *err);
+
+/*
+ * Captures: what packets look like as they come in and as they leave, and what becomes of them. While there is one, the
+ * interfaces run other programs than else. fn is given each packet that at least one of them wants (k->wanted: bits by
+ * id), with the bytes of k->in and then of k->out, until it returns; it is that of the first of them, and may end none.
+ * -EBUSY: there are as many as there may be.
+ */
+typedef void (*packet_capture_fn)(const struct pk_capture_packet *k, const uint8_t *bytes, void *data);
+int packet_capture_start(struct packet *p, const struct pk_capture_filter *filter, packet_capture_fn fn, void *data,
+			 uint32_t *ret_id, struct err *err);
+
+/* Other conditions from now on. */
+void packet_capture_change(struct packet *p, uint32_t id, const struct pk_capture_filter *filter);
+
+/* The last of them brings the usual programs back. */
+void packet_capture_stop(struct packet *p, uint32_t id);
+size_t packet_captures(const struct packet *p);
+
+/* Packets of this capture that there was no room for since it began. */
+uint64_t packet_capture_lost(const struct packet *p, uint32_t id);
+
+/* Readable when there are packets; -1: nobody captures. The fd is p's, and another one after each time nobody did. */
+int packet_capture_fd(const struct packet *p);
+
+/* Hands some packets to fn, so that others have their turn too. Returns how many. */
+int packet_capture_read(struct packet *p);
 
 /* Lets go; what is pinned goes on. */
 struct packet *packet_close(struct packet *p);

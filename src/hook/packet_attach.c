@@ -66,7 +66,7 @@ static int link_make(const char *path, uint32_t ifindex, int prog_fd, enum bpf_a
 
 static int attach_xdp(struct packet *p, const struct packet_link *l, uint32_t flags, struct err *err)
 {
-	int prog_fd = bpf_program__fd(p->xdp->progs.pk_xdp), r;
+	int prog_fd = packet_prog_xdp(p), r;
 	char path[512];
 
 	if ((r = pin_path(path, sizeof(path), PIN_XDP, l->name, err)) < 0)
@@ -89,7 +89,7 @@ static int attach_clsact(const struct packet_link *l, int prog_fd)
 
 static int attach_tc(struct packet *p, const struct packet_link *l, struct err *err)
 {
-	int prog_fd = bpf_program__fd(p->tc->progs.pk_tc), r;
+	int prog_fd = packet_prog_tc(p), r;
 	char path[512];
 
 	if ((r = pin_path(path, sizeof(path), PIN_TC, l->name, err)) < 0)
@@ -100,6 +100,48 @@ static int attach_tc(struct packet *p, const struct packet_link *l, struct err *
 	if (r == -EINVAL || r == -EOPNOTSUPP)
 		r = attach_clsact(l, prog_fd);
 	return r < 0 ? err_set(err, r, "cannot attach to interface '%s' in TC: %s", l->name, strerror(-r)) : 0;
+}
+
+/* The program behind a pinned link, while it is attached. -ENOENT: there is no such link. */
+static int swap_link(const char *prefix, const char *name, int prog_fd)
+{
+	_cleanup_close_ int fd = -1;
+	char path[512];
+
+	if (pin_path(path, sizeof(path), prefix, name, NULL) < 0)
+		return -ENAMETOOLONG;
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return -ENOENT;
+	/* -ENOLINK: its interface is gone. */
+	return bpf_link_update(fd, prog_fd, NULL) && errno != ENOLINK ? -errno : 0;
+}
+
+static int swap_tc(const char *name, int prog_fd)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)if_nametoindex(name), .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, there, .handle = PACKET_TC_HANDLE, .priority = PACKET_TC_PRIORITY);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = PACKET_TC_HANDLE, .priority = PACKET_TC_PRIORITY, .prog_fd = prog_fd,
+		    .flags = BPF_TC_F_REPLACE);
+	int r = swap_link(PIN_TC, name, prog_fd);
+
+	if (r != -ENOENT || !hook.ifindex)
+		return r == -ENOENT ? 0 : r;
+	return bpf_tc_query(&hook, &there) < 0 ? 0 : bpf_tc_attach(&hook, &opts);
+}
+
+int packet_attach_swap(struct packet *p, struct err *err)
+{
+	for (size_t i = 0; i < p->n_attached; i++) {
+		const char *name = p->attached[i].name;
+		int r = swap_tc(name, packet_prog_tc(p));
+
+		if (r >= 0)
+			r = swap_link(PIN_XDP, name, packet_prog_xdp(p));
+		if (r < 0 && r != -ENOENT)
+			return err_set(err, r, "cannot exchange the program of interface '%s': %s", name, strerror(-r));
+	}
+	return 0;
 }
 
 static void detach_xdp(const char *name)

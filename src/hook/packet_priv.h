@@ -6,6 +6,7 @@
  *   packet_apply.c   what services and backends need in the packet hook's own maps
  *   packet_attach.c  interfaces: which hook, attached or taken over, and why so
  *   packet_link.c    what interfaces there are, from the kernel
+ *   packet_capture.c the programs that capture, in place of the others
  *   packet_explain.c where a flow would go
  *   packet_read.c    counts, connections, and forgetting those that have ended
  */
@@ -48,6 +49,7 @@ struct packet {
 	struct packet_attach *attached;
 	size_t n_attached;
 	struct packet_explain *explain; /* NULL: nobody has asked yet */
+	struct packet_capture *capture; /* NULL: nobody captures */
 };
 
 /* Every interface; the caller frees. */
@@ -57,6 +59,18 @@ int packet_attach_all(struct packet *p, const struct packet_opts *opts, struct e
 
 /* Whether the kernel makes and checks SYN cookies for programs. */
 bool packet_has_cookies(void);
+
+/* The programs that interfaces are to run now. */
+int packet_prog_xdp(const struct packet *p);
+int packet_prog_tc(const struct packet *p);
+
+/* Gives these to all that are attached. What has gone meanwhile is left alone. */
+int packet_attach_swap(struct packet *p, struct err *err);
+
+struct packet_capture *packet_capture_close(struct packet *p);
+void packet_capture_tick(struct packet *p);
+/* What the captures of a process that died have left, once no interface runs their programs any more. */
+void packet_capture_unpin(void);
 
 /* Runs pk_admin. */
 int packet_admin(const struct packet *p, struct pk_admin *a);

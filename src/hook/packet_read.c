@@ -58,6 +58,7 @@ int packet_tick(struct packet *p)
 {
 	uint32_t left = p->n_buckets / SWEEP_PARTS + 1;
 
+	packet_capture_tick(p);
 	while (left) {
 		struct pk_admin a = { .op = PK_ADMIN_SWEEP, .first = p->sweep_next };
 		int r;

@@ -10,7 +10,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static const struct cmd cmd = {
-	.name = "fuzz", .args = "[A [B]]", .help = "", .opts = table, .letter_for = "dir", .max = 2
+	.name = "fuzz", .args = "[A [B]]", .help = "", .opts = table, .letters = "dj", .max = 2
 };
 
 /* Refusals are printed; nobody wants to read them. */

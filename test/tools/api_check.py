@@ -221,6 +221,26 @@ def explain(api, service):
         api.valid(json.loads(data), schema, "GET /v1/explain?" + query)
 
 
+def capture(api, service):
+    """A stream too, that ends when its time is up."""
+    hooks = {h["name"]: h["on"] for h in api.expect("GET", "/v1/status", 200)["hooks"]}
+    operation = api.doc["paths"]["/v1/capture"]["get"]
+    api.seen.add(("/v1/capture", "GET"))
+    wanted = [("duration=1&filter=service%20" + service, 200), ("filter=service%20nobody", 404), ("filter=nonsense", 400),
+              ("filter=port%200", 400), ("count=0", 400), ("snaplen=63", 400), ("snaplen=x", 400), ("duration=-1", 400)]
+    for query, status in wanted if hooks["packet"] else [("", 409)]:
+        reply, data = api.call("GET", "/v1/capture?" + query)
+        if reply.status != status:
+            fail("GET /v1/capture?%s: answered %d, not %d: %s" % (query, reply.status, status, data))
+        kind = "application/json" if status >= 400 else "application/x-ndjson"
+        schema = operation["responses"][str(status)]["content"][kind]["schema"]
+        lines = [json.loads(line) for line in data.splitlines()]
+        for line in lines:
+            api.valid(line, schema, "GET /v1/capture?" + query)
+        if status == 200 and (lines[0]["event"] != "start" or lines[-1]["event"] != "end"):
+            fail("capture: %s" % data)
+
+
 def events(api, service, backend):
     """A stream: what is changed meanwhile is told in it."""
     conn = Unix(api.sock)
@@ -256,6 +276,7 @@ def main():
         api.expect("GET", path, 409 if is_off else 200)
     conns(api, service)
     explain(api, service)
+    capture(api, service)
     refused(api, service, backend)
     changes(api, service, backend)
     events(api, service, backend)

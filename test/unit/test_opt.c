@@ -130,8 +130,9 @@ static void test_letters(void **state)
 /* One option may go by its first letter. */
 static void test_letter_for(void **state)
 {
-	const struct cmd with = { .name = "with", .args = "", .help = "", .opts = table, .letter_for = "dir" };
-	const struct cmd flag = { .name = "flag", .args = "", .help = "", .opts = table, .letter_for = "json" };
+	const struct cmd with = { .name = "with", .args = "", .help = "", .opts = table, .letters = "d" };
+	const struct cmd flag = { .name = "flag", .args = "", .help = "", .opts = table, .letters = "j" };
+	const struct cmd both = { .name = "both", .args = "", .help = "", .opts = table, .letters = "djx" };
 
 	assert_int_equal(parse(&with, "-d", "/a", "--json", NULL), 0);
 	assert_string_equal(args.dir, "/a");
@@ -147,6 +148,11 @@ static void test_letter_for(void **state)
 	assert_string_equal(args.dir, "/c");
 	assert_usage(parse(&flag, "-jx", NULL), "there is no option");
 	assert_usage(parse(&cmd_none, "-d", "/a", NULL), "there is no option '-d'");
+	assert_int_equal(parse(&both, "-jd/a", NULL), 0);
+	assert_true(args.json);
+	assert_string_equal(args.dir, "/a");
+	assert_usage(parse(&both, "-x", NULL), "there is no option '-x'");
+	assert_usage(parse(&both, "-p", "80", NULL), "there is no option '-p'");
 }
 
 static void test_numbers(void **state)
