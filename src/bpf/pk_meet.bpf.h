@@ -243,5 +243,5 @@ static __always_inline int pk_step_cookie(struct pk_ctx *ctx, void *steps)
 	r = pk_decide_cookie(ctx, ctl, &p);
 	if (r == PK_STEP_FIRST)
 		bpf_tail_call(ctx, steps, PK_STEPS_FIRST);
-	return pk_end_with(&p, r < 0 ? PK_STEP : r);
+	return pk_end_with(ctx, &p, r < 0 ? PK_STEP : r);
 }
