@@ -49,13 +49,11 @@ struct pk_pkt {
 	__u16 l3, l4; /* offsets from the start of the frame */
 	__u32 len;    /* from the IP header to the end, as the header says */
 	__u32 now;    /* tick */
-	__u32 ifindex;
 	__be32 frag_id;
 	__u8 ttl;
 	__u8 tos;
 	__u16 vlan;  /* TCI of the frame, XDP only; 0: untagged */
 	int verdict; /* the program's return value, once the packet is sent */
-	__u32 pad;
 };
 
 enum pk_frag_kind {

@@ -221,7 +221,7 @@ static __always_inline int pk_way_far(struct pk_ctx *ctx, const struct pk_pkt *p
 	}
 	pk_addr_copy(&ask->src, src);
 	pk_addr_copy(&ask->dst, dst);
-	r = pk_fib_lookup(ctx, ask, p->ifindex, p->vlan, p->now);
+	r = pk_fib_lookup(ctx, ask, pk_ifindex(ctx), p->vlan, p->now);
 	if (r == PK_NO_NEIGHBOUR && !PK_XDP) {
 		way->hop = NULL;
 		return PK_GO;
@@ -262,7 +262,7 @@ static __always_inline int pk_way_client(struct pk_ctx *ctx, const struct pk_pkt
 	}
 	pk_addr_copy(&ask->src, &c->vip);
 	pk_addr_copy(&ask->dst, &c->client);
-	r = pk_fib_lookup(ctx, ask, p->ifindex, p->vlan, p->now);
+	r = pk_fib_lookup(ctx, ask, pk_ifindex(ctx), p->vlan, p->now);
 	if (r == PK_NO_NEIGHBOUR && !PK_XDP) {
 		way->hop = NULL;
 		return PK_GO;

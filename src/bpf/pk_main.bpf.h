@@ -190,7 +190,6 @@ static __always_inline int pk_look(struct pk_ctx *ctx, const struct pk_ctl *ctl,
 
 	if (r != PK_GO)
 		return r;
-	p->ifindex = pk_ifindex(ctx);
 	p->now = (__u32)(bpf_jiffies64() >> ctl->tick_shift);
 	if (p->frag == PK_FRAG_LATER)
 		return pk_frag_find(p);
