@@ -140,8 +140,9 @@ struct lb_load {
 	__u64 picks;	      /* times picked, by the connect hook */
 	__u64 failures;	      /* connects that were refused or timed out */
 	__u64 avoid_until_ns; /* CLOCK_MONOTONIC; written by the hook at a failure, cleared by user space */
-	__u64 packet_conns;   /* open now, as the packet hook counts them */
-	__u64 pad[3];
+	__u64 packet_conns;   /* of which the packet hook has a record, closed ones too */
+	__u64 packet_closed;  /* of these, closed: their records are kept for a while */
+	__u64 pad[2];
 };
 
 /* Value of lb_cursors, by service: the counter of round-robin. Alone on its cache line. */

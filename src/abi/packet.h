@@ -155,12 +155,15 @@ struct pk_seq {
  */
 struct pk_bucket {
 	__u32 lock;		/* 0: free */
-	__u32 flags;		/* bit i: way i may be evicted; PK_BUCKET_SPILLED */
+	__u32 flags;		/* bit i: way i may be evicted; PK_BUCKET_CLOSED and _SPILLED */
 	__u16 tag[PK_WAYS];	/* of the record beside it; 0: none */
 	__u8 hint_tag[PK_WAYS]; /* of the hint beside it */
 	__u32 hint[PK_WAYS];	/* number of a record, and 1; 0: none */
 	struct pk_conn conn[PK_WAYS];
 };
+
+/* In flags: the record of this way is counted as closed. */
+#define PK_BUCKET_CLOSED(way) (1U << (8 + (way)))
 
 /* In flags: records that belong here are in the second bucket of their hash. */
 #define PK_BUCKET_SPILLED (1U << 16)

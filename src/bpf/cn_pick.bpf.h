@@ -110,8 +110,8 @@ static __always_inline __u32 cn_less_loaded(__u32 a, __u32 b)
 		return b;
 	if (b == LB_NONE || !of_a || !of_b || !load_a || !load_b)
 		return a;
-	return (load_b->conns + load_b->packet_conns) * of_a->weight <
-			       (load_a->conns + load_a->packet_conns) * of_b->weight ?
+	return lb_load_open(load_b) * of_a->weight <
+			       lb_load_open(load_a) * of_b->weight ?
 		       b :
 		       a;
 }

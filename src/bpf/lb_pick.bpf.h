@@ -36,6 +36,14 @@ static __always_inline struct lb_load *lb_load_get(__u32 id)
 	return bpf_map_lookup_elem(&lb_load, &id);
 }
 
+/* Open now, by whatever way they came. Read while others count, so the difference may be off by what is under way. */
+static __always_inline __u64 lb_load_open(const struct lb_load *load)
+{
+	__s64 packets = (__s64)(load->packet_conns - load->packet_closed);
+
+	return load->conns + (packets > 0 ? (__u64)packets : 0);
+}
+
 /* The plan of a service as it is now; NULL: there is no such service (any more). */
 static __always_inline struct lb_plan *lb_plan_get(__u32 service)
 {

@@ -47,11 +47,20 @@ static __always_inline void pk_conn_account(__u32 service, __u32 backend, __s64 
 		__sync_fetch_and_add(&load->packet_conns, n);
 }
 
+/* Closed connections keep their records for a while, and are no load any more. */
+static __always_inline void pk_conn_account_closed(__u32 backend, __s64 n)
+{
+	struct lb_load *load = bpf_map_lookup_elem(&lb_load, &backend);
+
+	if (load)
+		__sync_fetch_and_add(&load->packet_closed, n);
+}
+
 /* What a record leaves behind elsewhere: its counts, and the hint to it. */
 struct pk_left {
 	__u32 service, backend;
 	__u32 index; /* number of the record, and 1 */
-	__u32 pad;
+	__u32 was_closed;
 	__u64 hint_hash; /* of its hint */
 	__u32 has_hint;
 	__u32 hint_tag;
@@ -67,6 +76,7 @@ static __always_inline void pk_conn_unlink(const struct pk_ctl *ctl, struct pk_b
 	const struct lb_addr *own;
 
 	b->tag[way & 7] = 0;
+	left->was_closed = __sync_fetch_and_and(&b->flags, ~PK_BUCKET_CLOSED(way & 7)) & PK_BUCKET_CLOSED(way & 7);
 	left->service = c->service;
 	left->backend = c->backend;
 	left->index = index + 1;
@@ -91,6 +101,8 @@ __noinline int pk_conn_settle(struct pk_left *left)
 	if (!left || !ctl)
 		return 0;
 	pk_conn_account(left->service, left->backend, -1);
+	if (left->was_closed)
+		pk_conn_account_closed(left->backend, -1);
 	if (!left->has_hint)
 		return 0;
 	b = pk_bucket_get(ctl, (__u32)left->hint_hash);
@@ -204,7 +216,7 @@ __noinline int pk_bucket_take(__u32 bucket, __u32 now, __u32 home)
 		__sync_fetch_and_or(&b->flags, 1U << (way & 7));
 	}
 	pk_unlock(b);
-	if (evicted && left.has_hint)
+	if (evicted && (left.has_hint || left.was_closed))
 		pk_conn_settle(&left);
 	else if (evicted)
 		pk_conn_account(left.service, left.backend, -1);
@@ -246,12 +258,34 @@ static __always_inline void pk_weak(struct pk_at *at, bool weak)
 		__sync_fetch_and_and(&at->bucket->flags, ~(1U << at->way));
 }
 
+/* Into a state and out of it at most once each, whoever else sees packets of the connection at the same time. */
+__noinline int pk_conn_enter(__u32 index, __u32 state)
+{
+	const struct pk_ctl *ctl = pk_ctl_get();
+	struct pk_at at;
+	__u32 bit, old;
+
+	if (!ctl || !pk_at_index(ctl, index, &at))
+		return 0;
+	bit = PK_BUCKET_CLOSED(at.way & 7);
+	at.conn->state = (__u8)state;
+	pk_weak(&at, state == PK_STATE_NEW || state == PK_STATE_CLOSED);
+	if (state == PK_STATE_CLOSED) {
+		old = __sync_fetch_and_or(&at.bucket->flags, bit);
+		if (!(old & bit))
+			pk_conn_account_closed(at.conn->backend, 1);
+	} else if (at.bucket->flags & bit) {
+		old = __sync_fetch_and_and(&at.bucket->flags, ~bit);
+		if (old & bit)
+			pk_conn_account_closed(at.conn->backend, -1);
+	}
+	return 0;
+}
+
 static __always_inline void pk_conn_state(struct pk_at *at, enum pk_state state)
 {
-	if (at->conn->state == state)
-		return;
-	at->conn->state = state;
-	pk_weak(at, state == PK_STATE_NEW || state == PK_STATE_CLOSED);
+	if (at->conn->state != state)
+		pk_conn_enter(at->index, state);
 }
 
 /* Both sides have answered: so it is no part of a flood (pk_flooded()). */

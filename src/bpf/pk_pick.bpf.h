@@ -16,7 +16,7 @@ static __always_inline __u64 pk_pick_load(__u32 id)
 {
 	const struct lb_load *load = lb_load_get(id);
 
-	return load ? load->conns + load->packet_conns : 0;
+	return load ? lb_load_open(load) : 0;
 }
 
 /* The less loaded of two: nearly as even as the least of all, and no herd runs to whoever has just come. */

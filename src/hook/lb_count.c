@@ -36,6 +36,15 @@ int lb_dispatch(struct lb *lb, lb_event_fn fn, void *data)
 	return ring_buffer__consume(lb->events);
 }
 
+/* Read one after the other, while both change: never less than none. */
+static uint64_t packet_open(const struct lb_load *load)
+{
+	uint64_t closed = __atomic_load_n(&load->packet_closed, __ATOMIC_RELAXED),
+		 all = __atomic_load_n(&load->packet_conns, __ATOMIC_RELAXED);
+
+	return all > closed ? all - closed : 0;
+}
+
 int lb_backend_load(const struct lb *lb, uint32_t backend, struct lb_counts *ret)
 {
 	const struct lb_load *load;
@@ -44,8 +53,7 @@ int lb_backend_load(const struct lb *lb, uint32_t backend, struct lb_counts *ret
 		return -ENOENT;
 	load = &lb->load[backend];
 	*ret = (struct lb_counts){
-		.conns = __atomic_load_n(&load->conns, __ATOMIC_RELAXED) +
-			 __atomic_load_n(&load->packet_conns, __ATOMIC_RELAXED),
+		.conns = __atomic_load_n(&load->conns, __ATOMIC_RELAXED) + packet_open(load),
 		.picks = __atomic_load_n(&load->picks, __ATOMIC_RELAXED),
 		.failures = __atomic_load_n(&load->failures, __ATOMIC_RELAXED),
 		.avoid_until_ns = __atomic_load_n(&load->avoid_until_ns, __ATOMIC_RELAXED),

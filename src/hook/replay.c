@@ -125,7 +125,7 @@ void replay_forget(struct replay *r)
 
 	memset(p->table, 0, p->table_bytes);
 	for (uint32_t i = 0; i < p->n_backends; i++)
-		p->lb->load[i].packet_conns = 0;
+		p->lb->load[i].packet_conns = p->lb->load[i].packet_closed = 0;
 	for (uint32_t i = 0; i < p->lb->n_services; i++) {
 		struct pk_use none = {};
 

@@ -133,6 +133,7 @@ struct pk_conn *fx_conn(void);
 void fx_age(struct pk_conn *c, uint32_t ticks);
 struct pk_admin fx_sweep(void);
 uint64_t fx_backend_conns(uint32_t id);
+uint64_t fx_backend_closed(uint32_t id);
 uint64_t fx_service_conns(uint32_t id);
 
 void pkt_build(struct pkt *ret, const struct seg *seg);

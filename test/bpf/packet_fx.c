@@ -321,6 +321,14 @@ uint64_t fx_backend_conns(uint32_t id)
 	return load.packet_conns;
 }
 
+uint64_t fx_backend_closed(uint32_t id)
+{
+	struct lb_load load;
+
+	assert_int_equal(bpf_map_lookup_elem(fx_map("lb_load"), &id, &load), 0);
+	return load.packet_closed;
+}
+
 uint64_t fx_service_conns(uint32_t id)
 {
 	struct pk_use use;

@@ -323,16 +323,21 @@ static void closing(void)
 	(void)fx_run(&p, &got);
 	assert_int_equal(fx_reason(), PK_RETURNED);
 	assert_int_equal(fx_conn()->state, PK_STATE_CLOSED);
+	/* The record stays for a while, and is no load of the backend. */
+	assert_int_equal(fx_backend_conns(4), 1);
+	assert_int_equal(fx_backend_closed(4), 1);
 	/* The last ACK still goes through. */
 	in.tcp_flags = TH_ACK;
 	begin(&in);
 	assert_int_equal(fx_conn()->state, PK_STATE_CLOSED);
+	assert_int_equal(fx_backend_closed(4), 1);
 	/* The client uses its port again: another connection. */
 	in.tcp_flags = TH_SYN;
 	begin(&in);
 	assert_int_equal(fx_conn()->state, PK_STATE_NEW);
 	assert_int_equal(fx_service_conns(1), 1);
 	assert_int_equal(fx_backend_conns(4), 1);
+	assert_int_equal(fx_backend_closed(4), 0);
 }
 
 static void reset_and_sweep(void)
@@ -345,6 +350,15 @@ static void reset_and_sweep(void)
 	in.tcp_flags = TH_RST;
 	begin(&in);
 	assert_int_equal(fx_conn()->state, PK_STATE_CLOSED);
+	assert_int_equal(fx_backend_closed(4), 1);
+	/* Neither side believes the reset. */
+	in.tcp_flags = TH_ACK;
+	begin(&in);
+	assert_int_equal(fx_conn()->state, PK_STATE_OPEN);
+	assert_int_equal(fx_backend_closed(4), 0);
+	in.tcp_flags = TH_RST;
+	begin(&in);
+	assert_int_equal(fx_backend_closed(4), 1);
 	a = fx_sweep();
 	assert_int_equal(a.freed, 0);
 	assert_int_equal(a.live, 1);
@@ -354,6 +368,7 @@ static void reset_and_sweep(void)
 	assert_int_equal(fx_conns(), 0);
 	assert_int_equal(fx_service_conns(1), 0);
 	assert_int_equal(fx_backend_conns(4), 0);
+	assert_int_equal(fx_backend_closed(4), 0);
 }
 
 static void idle_times(void)
