@@ -297,9 +297,32 @@ static __always_inline void pk_conn_opened(__u32 service)
 		use->opened++;
 }
 
+/* flags is the last byte of a word, which can be changed as one: both sides' packets come at the same time. */
+typedef __u32 __attribute__((may_alias)) pk_half;
+_Static_assert(__builtin_offsetof(struct pk_conn, flags) == __builtin_offsetof(struct pk_conn, proto) + 3, "see above");
+_Static_assert(__builtin_offsetof(struct pk_conn, proto) % 4 == 0, "see above");
+
+static __always_inline __u32 pk_flag_word(__u32 flag)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return flag << 24;
+#else
+	return flag;
+#endif
+}
+
+/* Returns whether the flags are all set that must be. */
+static __always_inline bool pk_conn_flag(struct pk_conn *c, __u32 flag, __u32 all)
+{
+	__u32 old = __sync_fetch_and_or((pk_half *)&c->proto, pk_flag_word(flag));
+
+	return ((old | pk_flag_word(flag)) & pk_flag_word(all)) == pk_flag_word(all);
+}
+
 /* What TCP's flags mean for the connection. back: the backend has sent them. */
 static __always_inline void pk_conn_tcp(struct pk_at *at, __u8 tcp, bool back)
 {
+	const __u32 both = PK_CONN_FIN_BACKEND | PK_CONN_FIN_CLIENT;
 	struct pk_conn *c = at->conn;
 
 	if (tcp & TCP_RST) {
@@ -307,18 +330,20 @@ static __always_inline void pk_conn_tcp(struct pk_at *at, __u8 tcp, bool back)
 		return;
 	}
 	if (tcp & TCP_FIN) {
-		c->flags |= back ? PK_CONN_FIN_BACKEND : PK_CONN_FIN_CLIENT;
 		/* Where the backend's direction does not come by, the client's FIN is all that will be seen. */
-		if ((c->flags & PK_CONN_FIN_BACKEND && c->flags & PK_CONN_FIN_CLIENT))
+		if (pk_conn_flag(c, back ? PK_CONN_FIN_BACKEND : PK_CONN_FIN_CLIENT, both))
 			pk_conn_state(at, PK_STATE_CLOSED);
 		else
 			pk_conn_state(at, PK_STATE_CLOSING);
 		return;
 	}
 	if (back && !(c->flags & PK_CONN_ANSWERED))
-		c->flags |= PK_CONN_ANSWERED;
+		pk_conn_flag(c, PK_CONN_ANSWERED, 0);
+	/* Two FINs at the same time: the one that was alone may have had the last word. */
+	if (c->state == PK_STATE_CLOSING && (c->flags & both) == both)
+		pk_conn_state(at, PK_STATE_CLOSED);
 	/* A reset that neither side believed. */
-	if (c->state == PK_STATE_CLOSED && !(c->flags & (PK_CONN_FIN_BACKEND | PK_CONN_FIN_CLIENT)))
+	if (c->state == PK_STATE_CLOSED && !(c->flags & both))
 		pk_conn_state(at, PK_STATE_OPEN);
 	/* Who has answered the SYN is known to be there; where answers are not seen, a second packet must do. */
 	if (c->state == PK_STATE_NEW && !back && !(tcp & TCP_SYN) &&
@@ -338,7 +363,7 @@ static __always_inline void pk_conn_touch(struct pk_at *at, const struct pk_pkt 
 	if (p->frag == PK_FRAG_LATER)
 		return;
 	if (c->flags & PK_CONN_FRESH) {
-		c->flags &= ~PK_CONN_FRESH;
+		__sync_fetch_and_and((pk_half *)&c->proto, ~pk_flag_word(PK_CONN_FRESH));
 		return;
 	}
 	if (c->proto == IPPROTO_TCP) {
