@@ -85,7 +85,7 @@ struct pk_capture_packet {
 	__u8 is_xdp;
 	__u8 has_conn;
 	__u8 asks_neighbour; /* out: the kernel writes the hardware addresses later */
-	__u8 pad[3];
+	__u8 pad[7];
 };
 
 /* Where a packet is put together, by processor. */

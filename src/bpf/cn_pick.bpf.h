@@ -110,10 +110,7 @@ static __always_inline __u32 cn_less_loaded(__u32 a, __u32 b)
 		return b;
 	if (b == LB_NONE || !of_a || !of_b || !load_a || !load_b)
 		return a;
-	return lb_load_open(load_b) * of_a->weight <
-			       lb_load_open(load_a) * of_b->weight ?
-		       b :
-		       a;
+	return lb_load_open(load_b) * of_a->weight < lb_load_open(load_a) * of_b->weight ? b : a;
 }
 
 /* plan->n must not be 0. LB_NONE: there is no backend of these families. */
