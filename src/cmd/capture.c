@@ -75,20 +75,25 @@ static int capture_start(struct capture *c, json_t *event)
 	return r;
 }
 
-/* A line on the way out must not wait for the next one; a file may. */
+/* What came at once goes out at once, and must not wait for what comes next; a file may. */
 static int capture_line(const char *line, size_t n, void *data)
 {
 	struct capture *c = data;
-	json_t *event = json_loadb(line, n, 0, NULL);
-	FILE *out;
+	json_t *event;
+	FILE *out = c->file ? c->file : stdout;
 
+	if (!line) {
+		if (c->r >= 0 && (!c->file || to_stdout(c->args)) && fflush(out))
+			c->r = err_set(&c->err, -EIO, "cannot write: %s", strerror(errno));
+		return c->r < 0;
+	}
+	event = json_loadb(line, n, 0, NULL);
 	c->r = c->has_begun ? ctl_capture_event(&c->shown, event, &c->err) : capture_start(c, event);
 	c->has_begun = true;
 	json_decref(event);
 	if (c->args->json)
 		(void)puts(line);
-	out = c->file ? c->file : stdout;
-	if (c->r >= 0 && (!c->file || to_stdout(c->args) ? fflush(out) : ferror(out)))
+	if (c->r >= 0 && (c->shown.has_ended ? fflush(out) : ferror(out)))
 		c->r = err_set(&c->err, -EIO, "cannot write: %s", strerror(errno));
 	return c->r < 0 || c->shown.has_ended;
 }
