@@ -5,6 +5,8 @@
 
 load ../lib/packet
 
+export REASONS=$BATS_TEST_DIRNAME/../../src/abi/packet.h
+
 export TEST_SECONDS=180
 export CONFIG=/run/work/waggle.yaml
 
@@ -87,6 +89,12 @@ tables() {
 	done
 }
 
+# numbers REASON...: as a JSON array.
+numbers() {
+	sed -nE 's/^\tX\([A-Z_]+, (SENT|PASS|DROP), "([a-z-]+)".*/\2/p' "$REASONS" |
+		jq -R . | jq -sc --args '[. as $all | $ARGS.positional[] as $word | $all | index($word)]' "$@"
+}
+
 mac_of() {
 	ip -n "$1" -j link show eth0 | jq -r '.[0].address'
 }
@@ -165,8 +173,7 @@ explains() {
 	FAMILY=$1
 	CLIENT=$(host "$1" 1 2)
 	HOLDERS=()
-	# not-ours, not-ip
-	counted_anyway='[5, 6]'
+	counted_anyway=$(numbers not-ours not-ip)
 	network
 	servers
 	neighbours "$1"
