@@ -75,7 +75,7 @@ static int capture_start(struct capture *c, json_t *event)
 	return r;
 }
 
-/* What came at once goes out at once, and must not wait for what comes next; a file may. */
+/* What came at once goes out at once, and must not wait for what comes next. */
 static int capture_line(const char *line, size_t n, void *data)
 {
 	struct capture *c = data;
@@ -83,7 +83,7 @@ static int capture_line(const char *line, size_t n, void *data)
 	FILE *out = c->file ? c->file : stdout;
 
 	if (!line) {
-		if (c->r >= 0 && (!c->file || to_stdout(c->args)) && fflush(out))
+		if (c->r >= 0 && fflush(out))
 			c->r = err_set(&c->err, -EIO, "cannot write: %s", strerror(errno));
 		return c->r < 0;
 	}

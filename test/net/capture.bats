@@ -39,8 +39,22 @@ capturing() {
 	until_true 30 grep -q 'capturing on' "$WORK/capture.err"
 }
 
+# What was captured is in the file: two looks are the same.
+is_written() {
+	local size
+
+	size=$(stat -c %s "$WORK/x.pcap" 2>/dev/null) || return
+	sleep 0.5
+	[ "$(stat -c %s "$WORK/x.pcap")" = "$size" ]
+}
+
+at_least_bytes() {
+	[ "$(stat -c %s "$WORK/x.pcap")" -ge "$1" ]
+}
+
 # Ends it as people do, and shows what it has written as JSON in $WORK/packets.
 captured() {
+	until_true 20 is_written
 	kill -INT "$CAPTURE"
 	wait "$CAPTURE"
 	grep -qE 'waggle: [0-9]+ packets? captured, 0 lost' "$WORK/capture.err"
@@ -180,6 +194,7 @@ filters() {
 	is "$(found true)" 0
 	capturing 'reason not-ours and icmp' -w "$WORK/x.pcap"
 	own_traffic "$FAMILY" >/dev/null
+	until_true 20 at_least_bytes 600
 	captured
 	[ "$(found '.reason == "not-ours" and .verdict == "passed"')" -ge 2 ]
 	pairs_hold
