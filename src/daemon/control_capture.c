@@ -482,9 +482,7 @@ enum MHD_Result control_get_capture(struct control *c, struct MHD_Connection *co
 
 	(void)req;
 	if (!run || !run->packet)
-		return control_error(conn, MHD_HTTP_CONFLICT,
-				     "the packet hook is off: name interfaces in the section 'packet' of the "
-				     "configuration of 'waggle run'");
+		return control_packet_off(conn);
 	k = new0(struct capture);
 	if (!k)
 		return MHD_NO;

@@ -156,6 +156,13 @@ static int conns_wanted(struct conns *l, struct MHD_Connection *conn, enum MHD_R
 	return 0;
 }
 
+enum MHD_Result control_packet_off(struct MHD_Connection *conn)
+{
+	return control_error(conn, MHD_HTTP_CONFLICT,
+			     "the packet hook is off: name interfaces in the section 'packet' of the configuration of "
+			     "'waggle run'");
+}
+
 enum MHD_Result control_get_conns(struct control *c, struct MHD_Connection *conn, struct request *req)
 {
 	enum MHD_Result ret = MHD_NO;
@@ -163,9 +170,7 @@ enum MHD_Result control_get_conns(struct control *c, struct MHD_Connection *conn
 
 	(void)req;
 	if (!c->host.run || !c->host.run->packet)
-		return control_error(conn, MHD_HTTP_CONFLICT,
-				     "the packet hook is off: name interfaces in the section 'packet' of the "
-				     "configuration of 'waggle run'");
+		return control_packet_off(conn);
 	if (c->n_dumps >= CONTROL_DUMPS_MAX)
 		return control_error(conn, MHD_HTTP_SERVICE_UNAVAILABLE, "%d clients read lists already: try again",
 				     CONTROL_DUMPS_MAX);

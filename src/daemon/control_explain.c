@@ -146,9 +146,7 @@ enum MHD_Result control_get_explain(struct control *c, struct MHD_Connection *co
 
 	(void)req;
 	if (!run || !run->packet)
-		return control_error(conn, MHD_HTTP_CONFLICT,
-				     "the packet hook is off: name interfaces in the section 'packet' of the "
-				     "configuration of 'waggle run'");
+		return control_packet_off(conn);
 	if (flow_of(conn, &flow, &err) < 0)
 		return control_error(conn, MHD_HTTP_BAD_REQUEST, "%s", err.text);
 	r = packet_explain(run->packet, &flow, &told, &err);

@@ -55,6 +55,8 @@ int control_socket_open(const char *dir, char **ret_path, struct err *err);
 /* Replies. Each takes what it is given, and returns what libmicrohttpd wants of a handler. */
 enum MHD_Result control_reply(struct MHD_Connection *conn, unsigned int status, json_t *body);
 enum MHD_Result control_error(struct MHD_Connection *conn, unsigned int status, const char *fmt, ...) _printf_(3, 4);
+/* What asks for the packet hook's tables is told that there are none. */
+enum MHD_Result control_packet_off(struct MHD_Connection *conn);
 
 /*
  * A long reply, made while it is read: next gives the next piece, which stays until it is called again. 1: a piece, 0:
