@@ -55,14 +55,13 @@ static uint32_t buckets_for(uint32_t conns)
 
 static int size_map(struct packet *p, const struct packet_opts *opts, struct bpf_map *map)
 {
+	uint32_t buckets = buckets_for(opts->max_conns ? opts->max_conns : PACKET_CONNS_DEFAULT);
 	const char *name = bpf_map__name(map);
 
 	if (streq(name, "pk_table"))
-		return bpf_map__set_max_entries(map,
-						buckets_for(opts->max_conns ? opts->max_conns : PACKET_CONNS_DEFAULT));
+		return bpf_map__set_max_entries(map, buckets);
 	if (streq(name, "pk_seqs"))
-		return bpf_map__set_max_entries(map, PK_WAYS * buckets_for(opts->max_conns ? opts->max_conns :
-											     PACKET_CONNS_DEFAULT));
+		return bpf_map__set_max_entries(map, PK_WAYS * buckets);
 	if (streq(name, "pk_far"))
 		return bpf_map__set_max_entries(map, p->lb->n_backends);
 	if (streq(name, "pk_uses"))

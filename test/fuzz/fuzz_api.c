@@ -11,6 +11,7 @@
 #include "model/ring.h"
 #include "model/wire.h"
 #include "model/wire_request.h"
+#include "text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -94,12 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
 	if (!bytes)
 		return 0;
-	/* Not strndup(): it is held to read up to a NUL by strict_string_checks, and the data has none. */
-	text = malloc(bytes);
-	if (!text)
-		abort();
-	memcpy(text, data + 1, bytes - 1);
-	text[bytes - 1] = '\0';
+	text = fuzz_text(data, bytes);
 	if (data[0] % 2)
 		check_bodies((const char *)data + 1, bytes - 1);
 	else

@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "ctl/capture.h"
 #include "model/capture_filter.h"
+#include "text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -63,11 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
 	if (!bytes)
 		return 0;
-	text = malloc(bytes);
-	if (!text)
-		abort();
-	memcpy(text, data + 1, bytes - 1);
-	text[bytes - 1] = '\0';
+	text = fuzz_text(data, bytes);
 	if (data[0] % 3)
 		check_event(text, bytes - 1, data[0] % 3 == 1);
 	else
