@@ -11,8 +11,8 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "bench/bench.h"
 #include "bench/calls.h"
 #include "bench/side.h"
@@ -162,14 +162,6 @@ struct client {
 	size_t n;
 };
 
-static double now(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static int client_open(struct client *c)
 {
 	int one = 1;
@@ -215,12 +207,12 @@ static int client_call(struct client *c)
 		if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)) < 0)
 			return -errno;
 	}
-	start = now();
+	start = clock_s();
 	if (c->kind.send)
 		r = sendto(c->sender, "?", 1, 0, target, sizeof(c->target)) == 1 ? 0 : -errno;
 	else
 		r = connect(fd, target, sizeof(c->target)) < 0 ? -errno : 0;
-	end = now();
+	end = clock_s();
 	if (r >= 0 && c->n < CALLS_MAX)
 		c->ns[c->n++] = (uint32_t)((end - start) * 1e9);
 	return r;
@@ -230,7 +222,7 @@ static bool client_goes_on(const struct client *c, double until)
 {
 	struct pollfd p = { .fd = c->stop_fd, .events = POLLIN };
 
-	return c->seconds > 0 ? now() < until : poll(&p, 1, 0) == 0;
+	return c->seconds > 0 ? clock_s() < until : poll(&p, 1, 0) == 0;
 }
 
 static int by_ns(const void *a, const void *b)
@@ -245,7 +237,7 @@ static int client_run(void *data, struct pair_result *ret)
 {
 	struct client *c = data;
 	int r = client_open(c);
-	double until = now() + c->seconds;
+	double until = clock_s() + c->seconds;
 
 	/* Once at least: on a busy machine a reload may be over before the client has begun. */
 	while (r >= 0 && (!c->n || client_goes_on(c, until))) {
@@ -332,9 +324,9 @@ static int sample_reload(struct bench_run *run, const struct bench_row *row, siz
 	r = side_start(&end, client_run, &client, &side);
 	if (r < 0)
 		return err_set(err, r, "cannot start the client: %s", strerror(-r));
-	start = now();
+	start = clock_s();
 	reload = apply_all(err);
-	ret->value = (now() - start) * 1e3;
+	ret->value = (clock_s() - start) * 1e3;
 	/* By a byte: the client has this end of the pipe too, and would never see its end. */
 	(void)!write(stop, "", 1);
 	r = side_wait(&side, 20000, &result);

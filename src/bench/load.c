@@ -10,8 +10,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 
 /* Nobody waits longer for the other side: then something is broken. */
@@ -50,20 +50,9 @@ static void chan_done(struct chan *c)
 }
 #define _cleanup_chan_ _cleanup_(chan_done)
 
-static double now_s(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static double cpu_now_s(void)
 {
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	return (double)clock_ns(CLOCK_PROCESS_CPUTIME_ID) / 1e9;
 }
 
 static int epoll_of(int fd, uint32_t events)
@@ -249,7 +238,7 @@ static int next_connection(const struct pair_spec *spec, int listener, int ep, i
 
 static int serve_stream(const struct pair_spec *spec, struct chan *c, struct pair_result *ret)
 {
-	double start = now_s(), begin = 0, first = 0, now = start;
+	double start = clock_s(), begin = 0, first = 0, now = start;
 	uint64_t bytes = 0, all = 0;
 
 	for (;;) {
@@ -257,7 +246,7 @@ static int serve_stream(const struct pair_spec *spec, struct chan *c, struct pai
 
 		if (n < 0)
 			return (int)n;
-		now = now_s();
+		now = clock_s();
 		if (n == 0)
 			break;
 		all += (uint64_t)n;
@@ -365,9 +354,9 @@ static int connect_to(const struct pair_spec *spec, const union address *to, int
 static int drive_stream(const struct pair_spec *spec, struct chan *c)
 {
 	int batch = spec->bytes > SMALL_BYTES ? 1 : SMALL_BATCH, r = 0;
-	double until = now_s() + spec->seconds * 1.1;
+	double until = clock_s() + spec->seconds * 1.1;
 
-	while (now_s() < until)
+	while (clock_s() < until)
 		for (int i = 0; i < batch; i++) {
 			r = write_all(c, spec->bytes);
 			if (r < 0)
@@ -382,7 +371,7 @@ static int drive_stream(const struct pair_spec *spec, struct chan *c)
 static int drive_ping_pong(const struct pair_spec *spec, struct chan *c, struct pair_result *ret)
 {
 	int batch = spec->bytes > SMALL_BYTES ? 1 : SMALL_BATCH, r;
-	double start = now_s(), begin = 0, now;
+	double start = clock_s(), begin = 0, now;
 	uint64_t trips = 0, all = 0;
 
 	do {
@@ -393,7 +382,7 @@ static int drive_ping_pong(const struct pair_spec *spec, struct chan *c, struct 
 			if (r <= 0)
 				return r < 0 ? r : -ECONNRESET;
 		}
-		now = now_s();
+		now = clock_s();
 		all += (uint64_t)batch;
 		if (begin)
 			trips += (uint64_t)batch;
@@ -409,7 +398,7 @@ static int drive_ping_pong(const struct pair_spec *spec, struct chan *c, struct 
 static int drive_connect(const struct pair_spec *spec, struct chan *c, union address *to, struct pair_result *ret)
 {
 	bool spread = to->any.sa_family == AF_INET && to->in.sin_addr.s_addr == htonl(INADDR_ANY);
-	double start = now_s(), begin = 0, now;
+	double start = clock_s(), begin = 0, now;
 	uint64_t n = 0, all = 0;
 	int fd, r;
 
@@ -428,7 +417,7 @@ static int drive_connect(const struct pair_spec *spec, struct chan *c, union add
 		chan_close(c);
 		if (r <= 0)
 			return r < 0 ? r : -ECONNRESET;
-		now = now_s();
+		now = clock_s();
 		all++;
 		if (begin)
 			n++;

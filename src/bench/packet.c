@@ -6,8 +6,8 @@
  */
 #include <errno.h>
 #include <sched.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "bench/bench.h"
 #include "bench/packet_bed.h"
 #include "bench/packet_rows.h"
@@ -53,14 +53,6 @@ struct flow_kind {
 	uint32_t flows;
 	bool compare; /* with the same among ten thousand services; otherwise with the stub */
 };
-
-static double now(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static void pin(const struct bench_run *run, cpu_set_t *ret_was)
 {
@@ -108,10 +100,10 @@ static int run_chunks(struct packet_bed *bed, const struct flow_kind *kind, enum
 	uint32_t chunk = seconds < 0.1 ? CHUNK_QUICK : CHUNK;
 	uint64_t before[_PK_REASON_MAX], after[_PK_REASON_MAX], n = 0;
 	uint32_t start = kind->way == BED_SYN ? 2 * PACKET_BED_CONNS : 0;
-	double sum = 0, until = now() + seconds;
+	double sum = 0, until = clock_s() + seconds;
 	int r = packet_stats(bed->packet, before);
 
-	while (r >= 0 && (!n || now() < until)) {
+	while (r >= 0 && (!n || clock_s() < until)) {
 		uint32_t ns;
 
 		r = packet_bed_run(bed, &p, prog, start + (uint32_t)n, chunk, &ns, err);

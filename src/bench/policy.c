@@ -5,8 +5,8 @@
  */
 #include <errno.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "bench/bench.h"
 #include "bench/calls.h"
 #include "lab/waggle.h"
@@ -59,14 +59,6 @@ static int write_config(struct bench_run *run, size_t way, struct err *err)
 	return ferror(f) ? err_set(err, -EIO, "cannot write '%s'", path) : 0;
 }
 
-static double clock_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
 static int reload(struct bench_run *run, size_t way, double *ret_ms, struct err *err)
 {
 	static const char *const argv[] = { "waggle", "reload", NULL };
@@ -77,11 +69,11 @@ static int reload(struct bench_run *run, size_t way, double *ret_ms, struct err 
 		.cgroup_fd = run->lab->waggle_fd,
 	};
 	int r = write_config(run, way, err);
-	double start = clock_ms();
+	double start = clock_s();
 
 	if (r >= 0)
 		r = prog_run(&spec, RELOAD_MS, err);
-	*ret_ms = clock_ms() - start;
+	*ret_ms = (clock_s() - start) * 1e3;
 	return r;
 }
 

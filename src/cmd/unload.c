@@ -4,8 +4,8 @@
 #include <poll.h>
 #include <stdint.h>
 #include <sys/syscall.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "cmd/cmd.h"
 #include "ctl/client.h"
 #include "daemon/daemon.h"
@@ -30,14 +30,6 @@ static const struct opt unload_opts[] = {
 	  0 },
 	{ 0 },
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 /* The process is watched by a descriptor, so that its pid may be used again; without one, by its socket. */
 static bool unload_is_gone(int pidfd, pid_t pid)
@@ -67,18 +59,18 @@ static size_t unload_left(void)
 
 static int unload_wait(int pidfd, pid_t pid)
 {
-	uint64_t until = now_ms() + DAEMON_LEAVE_MS + UNLOAD_EXTRA_MS;
+	uint64_t until = clock_ms() + DAEMON_LEAVE_MS + UNLOAD_EXTRA_MS;
 
 	while (!unload_is_gone(pidfd, pid)) {
-		if (now_ms() < until)
+		if (clock_ms() < until)
 			continue;
 		return cmd_fail(EXIT_FAILED,
 				"unload: waggle (pid %d) was asked to leave and is still there with %zu joined sockets: "
 				"try 'waggle unload --now'",
 				pid, unload_left());
 	}
-	until = now_ms() + UNLOAD_REAP_MS;
-	while (proc_start_time(pid) && now_ms() < until)
+	until = clock_ms() + UNLOAD_REAP_MS;
+	while (proc_start_time(pid) && clock_ms() < until)
 		(void)usleep(UNLOAD_REAP_PAUSE_US);
 	return EXIT_DONE;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "base/clock.h"
 #include "ctl/top.h"
 
 #include <errno.h>
-#include <time.h>
 
 #include "ctl/client.h"
 #include "ctl/table.h"
@@ -161,14 +161,6 @@ static const struct {
 	[TOP_PAIRS] = { "/v1/sockets", "pairs", pair_row },
 };
 
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* From what was counted at the last look. A count that has fallen begins anew. */
 static void row_rates(const struct top *t, json_t *row, uint64_t ms)
 {
@@ -192,7 +184,7 @@ static void row_rates(const struct top *t, json_t *row, uint64_t ms)
 
 static void rows_take(struct top *t, json_t *list)
 {
-	uint64_t now = now_ms(), ms = t->before_ms ? now - t->before_ms : 0;
+	uint64_t now = clock_ms(), ms = t->before_ms ? now - t->before_ms : 0;
 	json_t *seen = json_object(), *o;
 	size_t i;
 

@@ -2,8 +2,8 @@
 /* `waggle top` on a terminal: draws what ctl/top.c has found out, and obeys keys. */
 #include <errno.h>
 #include <ncurses.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "ctl/client.h"
 #include "ctl/top.h"
 
@@ -294,14 +294,6 @@ static void screen_key(struct screen *s, int key)
 		key_move(s, key);
 }
 
-static uint64_t screen_now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* Where a look takes long, as that at pairs does among very many connections, there are fewer: this asks and the daemon answers. */
 #define LOOK_SHARE 50
 #define LOOK_PAUSE_MAX_MS 5000
@@ -318,14 +310,14 @@ static void screen_run(struct screen *s)
 	uint64_t due = 0, began;
 
 	while (!s->end) {
-		uint64_t now = screen_now_ms();
+		uint64_t now = clock_ms();
 		int key;
 
 		/* A question is about the row that is chosen: it does not move meanwhile. */
 		if (now >= due && s->prompt != PROMPT_DRAIN) {
 			began = now;
 			screen_look(s);
-			now = screen_now_ms();
+			now = clock_ms();
 			due = now + screen_pause(s, now - began);
 		}
 		draw(s);

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "model/wire.h"
 
@@ -20,14 +21,6 @@ struct route {
 	const char *path, *method;
 	enum MHD_Result (*fn)(struct control *c, struct MHD_Connection *conn, struct request *req);
 };
-
-uint64_t control_now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static enum MHD_Result reply_text(struct MHD_Connection *conn, unsigned int status, char *text, const char *allow)
 {
@@ -270,7 +263,7 @@ int control_claim(struct control **ret, struct err *err)
 
 	if (!c)
 		return err_set(err, -ENOMEM, "out of memory");
-	c->start_ms = control_now_ms();
+	c->start_ms = clock_ms();
 	c->fd = control_socket_open(wire_run_dir(), &c->path, err);
 	if (c->fd < 0)
 		return c->fd;

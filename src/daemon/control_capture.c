@@ -42,6 +42,8 @@ struct capture {
 	bool is_on;
 	uint64_t snaplen, count, duration_s; /* the last two: 0: without an end */
 	uint64_t n_packets, n_lost, hook_lost;
+	/* What CLOCK_REALTIME is ahead of the packets' clock: of one packet's moments the order is that of the hook. */
+	int64_t offset_ns;
 	struct names names;
 	ev_timer until;
 };
@@ -96,9 +98,9 @@ static struct pk_capture_filter filter_of(const struct run *run, const struct ca
 
 /* Lines. */
 
-static json_t *moment(uint64_t mono_ns)
+static json_t *moment(uint64_t mono_ns, int64_t offset_ns)
 {
-	uint64_t ns = mono_ns + (uint64_t)control_realtime_offset();
+	uint64_t ns = mono_ns + (uint64_t)offset_ns;
 	time_t seconds = (time_t)(ns / 1000000000);
 	char whole[32];
 	struct tm tm;
@@ -160,7 +162,7 @@ static json_t *side_json(struct capture *k, const struct pk_capture_side *side, 
 	if (!side->taken)
 		return json_null();
 	n = with_tag(side, bytes, side->taken, frame);
-	return json_pack("{s:o, s:s, s:I, s:o}", "time", moment(side->at_ns), "interface",
+	return json_pack("{s:o, s:s, s:I, s:o}", "time", moment(side->at_ns, k->offset_ns), "interface",
 			 name_of(&k->names, side->ifindex), "length", (json_int_t)(side->len + (n - side->taken)),
 			 "data", hex(frame, n < k->snaplen ? n : k->snaplen));
 }
@@ -221,7 +223,7 @@ static json_t *packet_json(const struct run *run, struct capture *k, const struc
 	const struct service *sv = p->service ? services_service_of(run->services, p->service) : NULL;
 	const struct backend *b = p->backend ? services_backend_of(run->services, p->backend) : NULL;
 	json_t *o = json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "event", "packet", "time",
-			      moment(p->in.at_ns), "hook", p->is_xdp ? "xdp" : "tc", "protocol",
+			      moment(p->in.at_ns, k->offset_ns), "hook", p->is_xdp ? "xdp" : "tc", "protocol",
 			      text_or_null(protocol_of(p)), "flags", flags_json(p), "source",
 			      endpoint(&p->src, p->sport), "destination", endpoint(&p->dst, p->dport), "service",
 			      text_or_null(sv ? sv->name : NULL), "backend", text_or_null(b ? b->text : NULL), "client",
@@ -314,6 +316,7 @@ static void on_packet(const struct pk_capture_packet *p, const uint8_t *bytes, v
 	for (struct capture *k = c->captures; k; k = k->next) {
 		if (!(p->wanted >> k->id & 1) || (k->count && k->n_packets == k->count))
 			continue;
+		k->offset_ns = control_realtime_offset();
 		if (say(k, packet_json(c->host.run, k, p, bytes), QUEUE_RESERVE)) {
 			k->n_packets++;
 		} else {

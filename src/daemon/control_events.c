@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "daemon/control_priv.h"
@@ -180,11 +181,19 @@ enum MHD_Result control_get_events(struct control *c, struct MHD_Connection *con
 
 int64_t control_realtime_offset(void)
 {
-	struct timespec real, mono;
+	int64_t shortest = INT64_MAX, ret = 0;
 
-	(void)clock_gettime(CLOCK_REALTIME, &real);
-	(void)clock_gettime(CLOCK_MONOTONIC, &mono);
-	return ((int64_t)real.tv_sec - mono.tv_sec) * 1000000000 + (real.tv_nsec - mono.tv_nsec);
+	/* Between two readings of clocks a process may have to wait: of some, those that were closest together. */
+	for (int i = 0; i < 3; i++) {
+		int64_t before = (int64_t)clock_ns(CLOCK_MONOTONIC), real = (int64_t)clock_ns(CLOCK_REALTIME);
+		int64_t took = (int64_t)clock_ns(CLOCK_MONOTONIC) - before;
+
+		if (took < shortest) {
+			shortest = took;
+			ret = real - before - took / 2;
+		}
+	}
+	return ret;
 }
 
 /* 0: it has no room. */

@@ -47,8 +47,6 @@ struct request {
 	bool unload, now;
 };
 
-uint64_t control_now_ms(void);
-
 /* control_socket.c: returns the listening fd. */
 int control_socket_open(const char *dir, char **ret_path, struct err *err);
 

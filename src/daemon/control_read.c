@@ -4,8 +4,8 @@
  * kernel's and one over /proc; the text is made while the client reads it.
  */
 #include <errno.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "daemon/control_priv.h"
 #include "daemon/run.h"
 #include "model/wire.h"
@@ -38,10 +38,7 @@ static enum MHD_Result reply_off(struct MHD_Connection *conn)
 
 static uint64_t now_us(void)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	return clock_ns(CLOCK_MONOTONIC) / 1000;
 }
 
 static int count_sockets(struct control *c)
@@ -77,7 +74,7 @@ int control_status(struct control *c, json_t **ret)
 		.class = probe ? class_words[probe->class] : "off",
 		.reason = probe ? probe->reason : "",
 		.pid = getpid(),
-		.uptime_s = (control_now_ms() - c->start_ms) / 1000,
+		.uptime_s = (clock_ms() - c->start_ms) / 1000,
 		.cgroup = c->host.accel ? accel_cgroups(c->host.accel) : "/",
 	};
 	size_t left = 0, asleep = 0;

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "base/clock.h"
 #include "daemon/control_priv.h"
 #include "daemon/run.h"
 #include "daemon/services_json.h"
@@ -191,7 +192,7 @@ static enum MHD_Result post_drain(struct control *c, struct MHD_Connection *conn
 		return ret;
 	if (wire_nothing_parse(req->body, req->n, &err) < 0)
 		return control_error(conn, MHD_HTTP_BAD_REQUEST, "%s", err.text);
-	services_drain(c->host.run->services, b, on, run_now_ms());
+	services_drain(c->host.run->services, b, on, clock_ms());
 	return reply_backend(c, conn, b);
 }
 
@@ -216,7 +217,7 @@ enum MHD_Result control_post_weight(struct control *c, struct MHD_Connection *co
 		return ret;
 	if (wire_weight_parse(req->body, req->n, &weight, &err) < 0)
 		return control_error(conn, MHD_HTTP_BAD_REQUEST, "%s", err.text);
-	services_set_weight(c->host.run->services, b, weight, run_now_ms());
+	services_set_weight(c->host.run->services, b, weight, clock_ms());
 	return reply_backend(c, conn, b);
 }
 

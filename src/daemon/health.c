@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include "base/clock.h"
 #include "daemon/health_priv.h"
 
 #include <errno.h>
@@ -7,14 +8,6 @@
 
 /* The first checks of many backends begin one after the other in this distance. */
 #define FIRST_EVERY_S 0.001
-
-double health_clock(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 static const struct config_health *check_conf(const struct check *c)
 {
@@ -147,10 +140,10 @@ void health_next(struct health *h)
 void check_end(struct check *c, const char *error)
 {
 	struct health *h = c->health;
-	double took = health_clock() - c->begin;
+	double took = clock_s() - c->begin;
 	struct check_result result = {
 		.ok = !error,
-		.at_ms = (uint64_t)(health_clock() * 1e3),
+		.at_ms = (uint64_t)(clock_s() * 1e3),
 		.latency_us = (uint32_t)(took * 1e6),
 	};
 
@@ -168,7 +161,7 @@ static void check_start(struct check *c)
 
 	c->running = true;
 	h->n_running++;
-	c->begin = health_clock();
+	c->begin = clock_s();
 	c->problem[0] = '\0';
 	check_plan(c, check_conf(c)->timeout_ms / 1e3);
 	r = is_tcp ? check_tcp_start(c) : check_http_start(c);

@@ -39,8 +39,6 @@ struct health {
 	size_t n_idle;
 };
 
-double health_clock(void);
-
 /* Ends the running check. error NULL: the backend is well. */
 void check_end(struct check *c, const char *error);
 

@@ -4,6 +4,7 @@
  * service, and for all together, a series of what happened between two samples. Services are known by name, for they come
  * and go with reloads; what no longer exists is forgotten at the next tick.
  */
+#include "base/clock.h"
 #include "daemon/history.h"
 
 #include <errno.h>
@@ -216,7 +217,7 @@ static uint64_t joined_now(const struct history *h)
 
 void history_tick(struct history *h)
 {
-	uint64_t now = run_now_ms(), was = h->at_ms[(h->ticks + SLOTS - 1) % SLOTS];
+	uint64_t now = clock_ms(), was = h->at_ms[(h->ticks + SLOTS - 1) % SLOTS];
 	double seconds = h->ticks ? (double)(now - was) / 1e3 : 0.;
 	struct point *total = &h->total->at[h->ticks % HISTORY_SERIES];
 
@@ -345,7 +346,7 @@ json_t *history_series_json(const struct history *h, const struct service *servi
 	if (service)
 		HASH_FIND_STR(h->services, service->name, s);
 	o = json_pack("{s:o, s:o, s:i}", "service", service ? json_string(service->name) : json_null(), "end",
-		      run_time(h->ticks ? h->at_ms[(h->ticks - 1) % SLOTS] : run_now_ms()), "interval_s", 1);
+		      run_time(h->ticks ? h->at_ms[(h->ticks - 1) % SLOTS] : clock_ms()), "interval_s", 1);
 	for (size_t i = 0; i < _HISTORY_COUNT_MAX; i++)
 		(void)json_object_set_new(o, history_words[i], points_json(h, s, i));
 	(void)json_object_set_new(o, "connections", points_json(h, s, POINT_CONNS));

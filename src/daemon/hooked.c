@@ -3,18 +3,11 @@
 
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/daemon.h"
 
 #define LEAVE_EVERY_S 0.02
-
-static double hooked_now(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 static void on_events(struct ev_loop *loop, ev_io *w, int revents)
 {
@@ -47,7 +40,7 @@ static void on_leave(struct ev_loop *loop, ev_timer *w, int revents)
 	(void)revents;
 	if (r < 0)
 		log_warn("cannot walk the sockets: %s", strerror(-r));
-	if (r >= 0 && h->left && hooked_now() < h->leave_until)
+	if (r >= 0 && h->left && clock_s() < h->leave_until)
 		return;
 	if (r >= 0 && h->left)
 		log_warn("%zu sockets could not leave (%zu have a reader asleep): they go on by TCP, and keep two programs in "
@@ -74,7 +67,7 @@ void hooked_leave(struct hooked *h, bool now)
 	if (h->leaving || now)
 		h->leave_until = 0;
 	else
-		h->leave_until = hooked_now() + DAEMON_LEAVE_MS / 1e3;
+		h->leave_until = clock_s() + DAEMON_LEAVE_MS / 1e3;
 	if (h->leaving)
 		return;
 	h->leaving = true;

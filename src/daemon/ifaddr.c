@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/run.h"
 
@@ -61,7 +62,7 @@ static int on_interface(const char *name, void *data)
 			n++;
 	}
 	qsort(v, n, sizeof(*v), compare_addrs);
-	return services_set_interface(sync->f->services, name, v, n, run_now_ms());
+	return services_set_interface(sync->f->services, name, v, n, clock_ms());
 }
 
 int ifaddr_sync(struct ifaddr *f)

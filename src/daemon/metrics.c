@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/http_nest.h"
 #include "daemon/page.h"
@@ -57,7 +58,7 @@ static enum MHD_Result reply_line(struct MHD_Connection *conn, unsigned int stat
 
 static int metrics_renew(struct metrics *m)
 {
-	uint64_t begin = run_now_ms(), end;
+	uint64_t begin = clock_ms(), end;
 	char *text = NULL;
 	size_t n = 0;
 	int r;
@@ -70,7 +71,7 @@ static int metrics_renew(struct metrics *m)
 	free(m->text);
 	m->text = text;
 	m->n = n;
-	end = run_now_ms();
+	end = clock_ms();
 	m->due_ms = end + (end - begin) * METRICS_SHARE;
 	return 0;
 }

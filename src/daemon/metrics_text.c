@@ -5,8 +5,8 @@
  */
 #include <errno.h>
 #include <math.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "daemon/control.h"
 #include "daemon/metrics_priv.h"
 #include "daemon/run.h"
@@ -339,10 +339,7 @@ static void hooks_text(FILE *f, const json_t *hooks)
 /* CLOCK_MONOTONIC milliseconds as seconds since 1970. */
 static double unix_seconds(uint64_t mono_ms)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9 - ((double)run_now_ms() - (double)mono_ms) / 1e3;
+	return (double)clock_ns(CLOCK_REALTIME) / 1e9 - ((double)clock_ms() - (double)mono_ms) / 1e3;
 }
 
 static void config_text(FILE *f, const struct run *run, const json_t *config)

@@ -5,8 +5,8 @@
 #include <stdarg.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/num.h"
 
@@ -42,11 +42,7 @@ void notify_state(const char *fmt, ...)
 
 void notify_reloading(void)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	notify_state("RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-		     (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000);
+	notify_state("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_ns(CLOCK_MONOTONIC) / 1000);
 }
 
 uint64_t notify_watchdog_ms(void)

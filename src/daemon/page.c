@@ -3,6 +3,7 @@
  * What the status page asks for. Long answers are made once for all who ask at about the same time: a response belongs to
  * as many connections as it was given to, and the text is freed with the last of them.
  */
+#include "base/clock.h"
 #include "daemon/page.h"
 
 #include <errno.h>
@@ -126,7 +127,7 @@ static struct MHD_Response *make_services(struct page *p)
 static enum MHD_Result reply_kept(struct page *p, struct MHD_Connection *conn, struct kept *kept,
 				  struct MHD_Response *(*make)(struct page *p))
 {
-	uint64_t begin = run_now_ms(), end, changes = history_changes(p->run->history);
+	uint64_t begin = clock_ms(), end, changes = history_changes(p->run->history);
 	struct MHD_Response *response;
 
 	if (!kept->response || begin >= kept->due_ms || kept->changes != changes) {
@@ -135,7 +136,7 @@ static enum MHD_Result reply_kept(struct page *p, struct MHD_Connection *conn, s
 			return reply_error(conn, MHD_HTTP_INTERNAL_SERVER_ERROR, "cannot read the counters");
 		if (kept->response)
 			MHD_destroy_response(kept->response);
-		end = run_now_ms();
+		end = clock_ms();
 		*kept = (struct kept){ response, end + (end - begin) * PAGE_SHARE, changes };
 	}
 	return MHD_queue_response(conn, MHD_HTTP_OK, kept->response);

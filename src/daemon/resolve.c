@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/run.h"
 
@@ -212,7 +213,7 @@ static void lookup_answered(struct lookup *l, const struct ares_addrinfo *info)
 		n++;
 	v = calloc(n + 1, sizeof(*v));
 	n = v ? answer_read(info, v, &ttl_ms) : 0;
-	if (!n || services_set_name(l->resolve->services, l->host, v, n, run_now_ms()) < 0) {
+	if (!n || services_set_name(l->resolve->services, l->host, v, n, clock_ms()) < 0) {
 		lookup_failed(l, v ? "no address" : "out of memory");
 		return;
 	}

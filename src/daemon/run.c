@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/control.h"
 #include "daemon/daemon.h"
@@ -31,23 +32,12 @@
 #define ROOM_FACTOR 2
 #define ROOM_RING_ENTRIES 64 /* for each backend */
 
-uint64_t run_now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* What the clock is ahead of CLOCK_MONOTONIC. The same each time, so that moments stay what they are, until it is set. */
 static int64_t clock_offset_ms(void)
 {
 	static int64_t kept;
-	struct timespec ts;
-	int64_t now;
+	int64_t now = (int64_t)(clock_ns(CLOCK_REALTIME) / 1000000) - (int64_t)clock_ms();
 
-	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	now = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000 - (int64_t)run_now_ms();
 	if (now - kept > CLOCK_SET_MS || kept - now > CLOCK_SET_MS)
 		kept = now;
 	return kept;
@@ -109,7 +99,7 @@ static void on_changed(const struct backend *b, enum backend_state was, const ch
 	else
 		log_info("service '%s': backend %s is %s (was %s): %s", b->service->name, b->text, now_word, was_word,
 			 why);
-	event = json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s}", "event", "backend", "time", run_time(run_now_ms()),
+	event = json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:s}", "event", "backend", "time", run_time(clock_ms()),
 			  "service", b->service->name, "backend", b->text, "state", now_word, "was", was_word, "text",
 			  why);
 	history_event(run->history, json_incref(event));
@@ -168,7 +158,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 
 	(void)loop;
 	(void)revents;
-	services_tick(run->services, run_now_ms());
+	services_tick(run->services, clock_ms());
 	lb_collect(run->lb);
 	history_tick(run->history);
 }
@@ -202,7 +192,7 @@ static void on_report(struct backend *b, const struct check_result *result, void
 {
 	struct run *run = data;
 
-	services_report(run->services, b, result, run_now_ms());
+	services_report(run->services, b, result, clock_ms());
 	/* It refused someone a moment ago, and is well now: nobody has to step over it any longer. */
 	if (result->ok && b->verdict == BACKEND_UP)
 		for (size_t i = 0; i < b->n_ids; i++)
@@ -352,7 +342,7 @@ static int run_open_model(struct run *run, struct err *err)
 	/* Not a reason to stay away: at worst a backend that is down is found to be so again. */
 	if (services_load(run->services, run->keep_path, run->taken_over, err) < 0)
 		log_warn("%s", err->text);
-	r = services_configure(run->services, run->config, run_now_ms(), &diff, err);
+	r = services_configure(run->services, run->config, clock_ms(), &diff, err);
 	if (r >= 0)
 		r = resolve_new(run->loop, run->services, &run->resolve, err);
 	if (r >= 0)
@@ -368,11 +358,11 @@ static int run_open_model(struct run *run, struct err *err)
 /* Services whose names were never resolved have no backends yet: they begin when their names have answered. */
 static void run_await_names(struct run *run)
 {
-	uint64_t until = run_now_ms() + NAMES_MS;
+	uint64_t until = clock_ms() + NAMES_MS;
 
 	/* Nothing is to be applied before, for what a process before us has left would lose its backends. */
 	ev_timer_start(run->loop, &run->tick);
-	while (!run->stop && !resolve_settled(run->resolve) && run_now_ms() < until) {
+	while (!run->stop && !resolve_settled(run->resolve) && clock_ms() < until) {
 		ev_timer_stop(run->loop, &run->apply);
 		(void)ev_run(run->loop, EVRUN_ONCE);
 	}
@@ -425,7 +415,7 @@ static int run_start(struct run *run, struct err *err)
 	if (r < 0)
 		return r;
 	services_forget(run->services);
-	run->loaded_ms = run_now_ms();
+	run->loaded_ms = clock_ms();
 	run_watch(run);
 	return 0;
 }
@@ -468,8 +458,8 @@ static void run_tell_start(struct run *run)
 
 	if (run->taken_over)
 		log_info("%s", over);
-	history_event(run->history, json_pack("{s:s, s:o, s:s}", "event", "start", "time", run_time(run_now_ms()),
-					      "text", run->taken_over ? over : "waggle has started"));
+	history_event(run->history, json_pack("{s:s, s:o, s:s}", "event", "start", "time", run_time(clock_ms()), "text",
+					      run->taken_over ? over : "waggle has started"));
 }
 
 int daemon_run(const char *path, struct config *config, struct err *err)

@@ -50,8 +50,6 @@ struct run {
 
 #define RUN_TICK_MS 100 /* of hooks that want one */
 
-uint64_t run_now_ms(void);
-
 /* CLOCK_MONOTONIC milliseconds as a date and time. 0: null. */
 json_t *run_time(uint64_t mono_ms);
 

@@ -2,6 +2,7 @@
 /* Reload: parse all, and change nothing if there is anything wrong; then what differs is applied, and only that. */
 #include <errno.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/control.h"
 #include "daemon/history.h"
@@ -60,7 +61,7 @@ static int reload_read(struct run *run, struct config **ret_config, json_t **ret
 /* Names and interfaces first: what they had before holds for services that have them already. */
 static int reload_configure(struct run *run, struct services_diff *diff, struct err *err)
 {
-	int r = services_configure(run->services, run->config, run_now_ms(), diff, err);
+	int r = services_configure(run->services, run->config, clock_ms(), diff, err);
 
 	if (r >= 0 && ifaddr_sync(run->ifaddr) < 0)
 		r = err_set(err, -EIO, "cannot read the addresses of interfaces");
@@ -110,7 +111,7 @@ static int reload_do(struct run *run, json_t **ret)
 	hooks_applied(run);
 	(void)config_free(was);
 	run->reloads++;
-	run->loaded_ms = run_now_ms();
+	run->loaded_ms = clock_ms();
 	run->last_error[0] = '\0';
 	log_info("reloaded '%s': services: %zu added, %zu removed, %d changed; backends: %zu added, %zu removed",
 		 run->path, diff.services_added, diff.services_removed, changed, diff.backends_added,
@@ -121,7 +122,7 @@ static int reload_do(struct run *run, json_t **ret)
 
 static void reload_tell(struct run *run, bool done)
 {
-	json_t *event = json_pack("{s:s, s:o, s:s, s:s}", "event", "reload", "time", run_time(run_now_ms()), "state",
+	json_t *event = json_pack("{s:s, s:o, s:s, s:s}", "event", "reload", "time", run_time(clock_ms()), "state",
 				  done ? "done" : "refused", "text",
 				  done ? "the configuration was read again" : run->last_error);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The model as JSON: the one shape that every client knows (docs/openapi.yaml). */
+#include "base/clock.h"
 #include "daemon/services_json.h"
 
 #include <arpa/inet.h>
@@ -41,7 +42,7 @@ json_t *backend_json(const struct backend *b)
 	history_backend_rates(b, &rates);
 	o = json_pack("{s:s, s:s, s:o, s:I, s:f, s:s, s:o, s:o}", "service", b->service->name, "address", b->text,
 		      "name", b->name ? json_string(b->name) : json_null(), "weight", (json_int_t)backend_weight(b),
-		      "effective_weight", backend_effective_tenths(b, run_now_ms()) / 10., "state",
+		      "effective_weight", backend_effective_tenths(b, clock_ms()) / 10., "state",
 		      backend_state_words[b->state], "since", run_time(b->since_ms), "check", check_json(b));
 	(void)json_object_update_new(o,
 				     json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "connections",

@@ -8,6 +8,7 @@
 
 #include <bpf/bpf.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "hook/accel_priv.h"
 #include "sys/bpf.h"
@@ -24,14 +25,6 @@
 #define TRIPS_A_TICK 64
 #define LATE_EVERY_MS 1000
 #define LATE_MAX_MS 600000 /* above the longest time of ac_is_due() */
-
-uint64_t accel_now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 /* Wording of a failed load or attach: libbpf's last line is the best cause there is. */
 static int accel_fail(struct err *err, int r, const char *what)
@@ -105,7 +98,7 @@ static int accel_ring_event(void *data, void *rec, size_t size)
 		a->ripe |= e->exe_state == AC_EXE_RIPE;
 	} else if (e->type == AC_EVENT_ODD) {
 		a->odd_due = true;
-		a->odd_due_ms = accel_now_ms() + ODD_PAUSE_MS;
+		a->odd_due_ms = clock_ms() + ODD_PAUSE_MS;
 	}
 	if (a->on_event)
 		a->on_event(e, a->on_event_data);
@@ -344,7 +337,7 @@ static void accel_tick_trips(struct accel *a)
 
 int accel_tick(struct accel *a)
 {
-	uint64_t now = accel_now_ms();
+	uint64_t now = clock_ms();
 	size_t waiting = 0;
 	int r = 0;
 

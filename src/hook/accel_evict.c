@@ -4,6 +4,7 @@
 
 #include <bpf/bpf.h>
 
+#include "base/clock.h"
 #include "hook/accel_priv.h"
 
 /* Of ac_odd's room, so that those which the programs find have some. */
@@ -24,7 +25,7 @@ static bool has_cookie(const uint64_t *cookies, size_t n, uint64_t cookie)
 static int evict_some(struct accel *a, const struct ac_sock_dump *socks, size_t n, const uint64_t *cookies,
 		      size_t n_cookies)
 {
-	struct ac_odd odd = { .why = AC_WHY_POLICY, .ms = (uint32_t)accel_now_ms() };
+	struct ac_odd odd = { .why = AC_WHY_POLICY, .ms = (uint32_t)clock_ms() };
 	size_t marked = 0;
 
 	for (size_t i = 0; i < n; i++) {

@@ -7,6 +7,7 @@
 
 #include <bpf/bpf.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "hook/accel_priv.h"
 #include "model/learned.h"
@@ -115,7 +116,7 @@ static int decide_one(struct accel *a, const struct ac_exe_key *key, struct ac_e
 
 	if (exe->state != AC_EXE_RIPE)
 		return 0;
-	if (accel_now_ms() < exe->read_ns / 1000000 + WATCH_MIN_MS) {
+	if (clock_ms() < exe->read_ns / 1000000 + WATCH_MIN_MS) {
 		tasks->still_ripe = true;
 		return 0;
 	}
@@ -142,7 +143,7 @@ static int decide_one(struct accel *a, const struct ac_exe_key *key, struct ac_e
 		return 0;
 	a->learned_changed = true;
 	if (decision.to == AC_EXE_TRUSTED) {
-		a->join_due_ms = accel_now_ms() + JOIN_SOON_MS;
+		a->join_due_ms = clock_ms() + JOIN_SOON_MS;
 		a->join_pause_ms = ACCEL_TICK_MS;
 	}
 	log_debug("'%.16s' is %s", exe->comm, decision.to == AC_EXE_TRUSTED ? "trusted" : "left on TCP: it can splice");

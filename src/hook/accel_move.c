@@ -10,6 +10,7 @@
 
 #include <bpf/bpf.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "hook/accel_priv.h"
 #include "sys/bpf.h"
@@ -263,13 +264,13 @@ int accel_leave(struct accel *a, size_t *ret_left, size_t *ret_asleep)
 	if (a->ctl)
 		__atomic_store_n(&a->ctl->on, 0, __ATOMIC_SEQ_CST);
 	if (a->leaving) {
-		args.impatient = accel_now_ms() - a->off_ms > IMPATIENT_MS;
+		args.impatient = clock_ms() - a->off_ms > IMPATIENT_MS;
 		r = move_everywhere(a, args, &left, &asleep);
 		/* The kernel's walk may pass over a socket when its table changes under it. */
 		if (r >= 0 && !left)
 			r = spaces_fill(a, &left);
 	} else {
-		a->off_ms = accel_now_ms();
+		a->off_ms = clock_ms();
 		r = spaces_fill(a, &left);
 		a->leaving = r >= 0;
 	}

@@ -64,5 +64,3 @@ int accel_learn_trust(struct accel *a, const char *path, struct err *err);
 
 /* accel.c: the iterators that show and move sockets; the one over storages is told which map. */
 int accel_attach_walks(struct accel *a, struct err *err);
-
-uint64_t accel_now_ms(void);

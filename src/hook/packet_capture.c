@@ -6,11 +6,11 @@
  *
  * Their arrays of further steps are pinned meanwhile: if this process dies, they go on, and the next one exchanges them.
  */
+#include "base/clock.h"
 #include "hook/packet_priv.h"
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include <bpf/bpf.h>
 
@@ -159,12 +159,7 @@ void packet_capture_unpin(void)
 
 static void put_off(struct packet_capture *c)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	__atomic_store_n(&c->ctl->until_ns,
-			 (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + CAPTURE_UNTIL_NS,
-			 __ATOMIC_RELAXED);
+	__atomic_store_n(&c->ctl->until_ns, clock_ns(CLOCK_MONOTONIC) + CAPTURE_UNTIL_NS, __ATOMIC_RELAXED);
 }
 
 void packet_capture_tick(struct packet *p)

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "model/addr.h"
 #include "sys/bpf.h"
 #include "place.h"
@@ -372,20 +373,12 @@ void cn_assert_peer(int fd, const struct lb_vip *vip)
 	assert_memory_equal(&have, &want, n);
 }
 
-uint64_t cn_now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 void cn_await_conns(uint32_t backend, uint64_t n)
 {
-	uint64_t until = cn_now_ms() + 10000;
+	uint64_t until = clock_ms() + 10000;
 
 	while (cn_counts(backend).conns != n) {
-		if (cn_now_ms() > until)
+		if (clock_ms() > until)
 			fail_msg("%llu connections are open, not %llu", (unsigned long long)cn_counts(backend).conns,
 				 (unsigned long long)n);
 		(void)usleep(1000);

@@ -81,4 +81,3 @@ int cn_hear(int fd);
 void cn_assert_peer(int fd, const struct lb_vip *vip);
 /* Polls until the count of open connections is n, ten seconds at most. */
 void cn_await_conns(uint32_t backend, uint64_t n);
-uint64_t cn_now_ms(void);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The connect hook while things change: services, the process that keeps them, programs; and tables that are full. */
 #include "cn.h"
+#include "base/clock.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -129,8 +130,8 @@ static void test_atomic(void **state)
 		(void)sched_yield();
 	}
 	/* Until each state of the last has been seen. */
-	for (uint64_t until = cn_now_ms() + 10000, had = load.settled; load.settled < had + 20;)
-		if (cn_now_ms() > until || __atomic_load_n(&load.wrong, __ATOMIC_ACQUIRE))
+	for (uint64_t until = clock_ms() + 10000, had = load.settled; load.settled < had + 20;)
+		if (clock_ms() > until || __atomic_load_n(&load.wrong, __ATOMIC_ACQUIRE))
 			break;
 	load_stop(&load);
 	assert_true(load.settled >= 20);
@@ -513,7 +514,7 @@ static void test_many(void **state)
 	spec.plan.flags = LB_PLAN_CONNECT;
 	spec.plan.scheduler = LB_ROUND_ROBIN;
 	for (int round = 0; round < 3; round++) {
-		uint64_t start = cn_now_ms();
+		uint64_t start = clock_ms();
 
 		lb_begin(cn.lb);
 		for (int i = 0; i < n_services; i++) {
@@ -530,7 +531,7 @@ static void test_many(void **state)
 				fail_msg("service %d: %s", i, err.text);
 		}
 		assert_int_equal(lb_end(cn.lb, &err), 0);
-		print_message("# round %d: %llu ms\n", round, (unsigned long long)(cn_now_ms() - start));
+		print_message("# round %d: %llu ms\n", round, (unsigned long long)(clock_ms() - start));
 	}
 	cn.lb = lb_close(cn.lb);
 	assert_int_equal(lb_open(NULL, &cn.lb, &taken_over, &err), 0);

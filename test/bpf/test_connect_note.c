@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The connect hook's notes of sockets: given back whatever becomes of the socket, believed for no other, and done without. */
 #include "cn.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -64,11 +65,11 @@ static size_t table_used(void)
 
 static void table_await(size_t n)
 {
-	uint64_t until = cn_now_ms() + 10000;
+	uint64_t until = clock_ms() + 10000;
 	size_t used;
 
 	while ((used = table_used()) != n) {
-		if (cn_now_ms() > until)
+		if (clock_ms() > until)
 			fail_msg("%zu notes are in use, not %zu", used, n);
 		(void)usleep(1000);
 	}

@@ -21,6 +21,7 @@
 #include <bpf/bpf.h>
 
 #include "../tools/stats.h"
+#include "base/clock.h"
 
 #define PORT_JOINED 7415 /* accel_exec() */
 #define PORT_PLAIN 7416
@@ -247,7 +248,7 @@ static uint32_t exe_state(const struct told *told, const char *path)
 /* Lets the program of a row show that it polls, until it is decided what becomes of it. */
 static uint32_t row_earn(size_t n, const struct told *told)
 {
-	uint64_t until = tool_now_ms() + EARN_SECONDS * 1000;
+	uint64_t until = clock_ms() + EARN_SECONDS * 1000;
 	char path[64], port_text[8];
 	uint32_t state;
 	pid_t pid;
@@ -262,7 +263,7 @@ static uint32_t row_earn(size_t n, const struct told *told)
 	do {
 		tool_sleep_us(10000);
 		state = exe_state(told, path);
-	} while ((state == AC_EXE_LEARNING || state == AC_EXE_RIPE) && tool_now_ms() < until);
+	} while ((state == AC_EXE_LEARNING || state == AC_EXE_RIPE) && clock_ms() < until);
 	(void)kill(pid, SIGKILL);
 	(void)waitpid(pid, NULL, 0);
 	return state;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Rows about reading: what waits, how much, and who is told. */
 #include "conform.h"
+#include "base/clock.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -162,11 +163,11 @@ static void not_restarted(struct pair *p)
 static void timeout(struct pair *p)
 {
 	struct timeval tv = { .tv_usec = 200000 };
-	uint64_t start = tool_now_ms(), took;
+	uint64_t start = clock_ms(), took;
 
 	(void)setsockopt(p->b, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	take(p, p->b, 10, 0);
-	took = tool_now_ms() - start;
+	took = clock_ms() - start;
 	note_text(p, took >= 190 && took < 2000 ? "in time" : "after %llu ms", (unsigned long long)took);
 	later(50, put_50, &p->a);
 	take(p, p->b, 100, 0);

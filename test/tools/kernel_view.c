@@ -14,6 +14,7 @@
 #include <linux/bpf.h>
 
 #include "stats.h"
+#include "base/clock.h"
 
 #define LEFT_MS 3000
 
@@ -51,14 +52,14 @@ static bool is_alive(const char *kind, unsigned int id)
 /* The kernel frees such objects a little after the last reference went. */
 static int do_left(void)
 {
-	uint64_t until = tool_now_ms() + LEFT_MS;
+	uint64_t until = clock_ms() + LEFT_MS;
 	unsigned int id;
 	char kind[8];
 	int left = 0, n = 0;
 
 	while (scanf("%7s %u", kind, &id) == 2) {
 		n++;
-		while (is_alive(kind, id) && tool_now_ms() < until)
+		while (is_alive(kind, id) && clock_ms() < until)
 			tool_sleep_us(20000);
 		if (is_alive(kind, id)) {
 			printf("%s %u\n", kind, id);

@@ -21,6 +21,7 @@
 #include <linux/tcp.h>
 
 #include "tool.h"
+#include "base/clock.h"
 
 #define WAIT_MS 15000
 #define QUEUED 1000
@@ -62,7 +63,7 @@ static void ping(int from, int to)
 /* Talks until TCP carries none of it any more; meanwhile as one that cannot sleep in recv(2), which would not be joined. */
 static void wait_joined(int a, int b)
 {
-	uint64_t until = tool_now_ms() + WAIT_MS;
+	uint64_t until = clock_ms() + WAIT_MS;
 
 	tool_nonblock(a, true);
 	tool_nonblock(b, true);
@@ -73,7 +74,7 @@ static void wait_joined(int a, int b)
 		ping(b, a);
 		if (tcp_bytes_sent(a) == sent_a && tcp_bytes_sent(b) == sent_b)
 			break;
-		if (tool_now_ms() > until)
+		if (clock_ms() > until)
 			tool_die("the pair was not joined within %d ms", WAIT_MS);
 		tool_sleep_us(2000);
 	}
@@ -298,7 +299,7 @@ static void do_splice_proxy(void)
 /* What was sent and not read is either at the reader or still with the writer's TCP; in flight it may be both. */
 static void fionread_expect(int writer, int reader, uint64_t open_bytes)
 {
-	uint64_t until = tool_now_ms() + WAIT_MS;
+	uint64_t until = clock_ms() + WAIT_MS;
 	int unread, unsent;
 
 	do {
@@ -310,7 +311,7 @@ static void fionread_expect(int writer, int reader, uint64_t open_bytes)
 		if ((uint64_t)unread + (uint64_t)unsent == open_bytes)
 			return;
 		tool_sleep_us(500);
-	} while (tool_now_ms() < until);
+	} while (clock_ms() < until);
 	tool_die("FIONREAD is %d and SIOCOUTQ %d where %llu bytes are not read", unread, unsent,
 		 (unsigned long long)open_bytes);
 }

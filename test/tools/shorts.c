@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 
 #include "tool.h"
+#include "base/clock.h"
 
 #define PAIRS_MAX 8
 #define BYTES_MAX 65536
@@ -437,7 +438,7 @@ static void parse(struct shorts *s, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct shorts s = { .connections = 1000, .bytes = 100, .port = 7411, .seed = tool_now_ms() };
+	struct shorts s = { .connections = 1000, .bytes = 100, .port = 7411, .seed = clock_ms() };
 	bool ok;
 
 	tool_init("shorts");

@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 
 #include "tool.h"
+#include "base/clock.h"
 
 #define LIMIT (4ULL << 20)
 #define OVER (64ULL << 10) /* a socket that has any room takes a whole packet */
@@ -82,15 +83,15 @@ static int buffer_bytes(int fd, int option)
 /* Waits until the writer stands still, and returns how much waits at most. */
 static uint64_t must_stop(struct slow *s, uint64_t received)
 {
-	uint64_t last = s->accepted, first = last, start = tool_now_ms(), since = start, limit, waiting;
+	uint64_t last = s->accepted, first = last, start = clock_ms(), since = start, limit, waiting;
 
-	while (tool_now_ms() - since < STILL_MS) {
-		if (tool_now_ms() - start > STUCK_MS)
+	while (clock_ms() - since < STILL_MS) {
+		if (clock_ms() - start > STUCK_MS)
 			tool_die("the writer neither goes on nor stops: %llu bytes in %d ms",
 				 (unsigned long long)(s->accepted - first), STUCK_MS);
 		if (s->accepted != last) {
 			last = s->accepted;
-			since = tool_now_ms();
+			since = clock_ms();
 		}
 		tool_sleep_us(5000);
 	}

@@ -69,14 +69,6 @@ uint64_t tool_number(const char *option, const char *text, uint64_t min, uint64_
 	return n;
 }
 
-uint64_t tool_now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 void tool_sleep_us(uint64_t us)
 {
 	struct timespec ts = { .tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000 };

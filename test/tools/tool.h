@@ -24,7 +24,6 @@ void tool_usage(const char *fmt, ...) _printf_(1, 2) _noreturn_;
 /* A decimal number in [min, max], or tool_usage() naming the option. */
 uint64_t tool_number(const char *option, const char *text, uint64_t min, uint64_t max);
 
-uint64_t tool_now_ms(void);
 void tool_sleep_us(uint64_t us);
 
 /* Memory that forked processes share, zeroed; never freed. */

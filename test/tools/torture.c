@@ -18,6 +18,7 @@
 #include <linux/sockios.h>
 
 #include "torture.h"
+#include "base/clock.h"
 
 #define LINK_US_MAX 3000
 
@@ -279,13 +280,13 @@ static void on_term(int sig)
 /* Lets the two run for the time given, or until SIGTERM, and sees that every connection moves. */
 static void watch(struct torture *t, pid_t server, pid_t client)
 {
-	uint64_t start = tool_now_ms(), *seen = calloc(TORTURE_RECORDS, sizeof(*seen)),
+	uint64_t start = clock_ms(), *seen = calloc(TORTURE_RECORDS, sizeof(*seen)),
 		 *since = calloc(TORTURE_RECORDS, sizeof(*since));
 
 	if (!seen || !since)
 		tool_die("out of memory");
 	while ((server || client) && !t->shared->failed) {
-		uint64_t now = tool_now_ms();
+		uint64_t now = clock_ms();
 
 		if (now - start >= t->seconds * 1000 || told_to_end)
 			t->shared->stop = 1;
@@ -414,7 +415,7 @@ static void parse(struct torture *t, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	struct torture t = {
-		.seconds = 5, .slots = 24, .stall_ms = 10000, .seed = tool_now_ms() * 1000 + (uint64_t)getpid()
+		.seconds = 5, .slots = 24, .stall_ms = 10000, .seed = clock_ms() * 1000 + (uint64_t)getpid()
 	};
 	pid_t server, client;
 	struct shared *s;
