@@ -94,6 +94,46 @@ def use_keys(browser, service, backend):
     browser.run("document.getElementById('all').focus()")
     browser.key("Enter", "Enter", "\r")
     browser.until(rows + " === %d" % before, "all again")
+    if browser.run("document.activeElement.id") != "graph-title":
+        fail("the focus is lost with the button")
+
+
+CONTRAST = """[...document.querySelectorAll('body *')].filter(e => e.checkVisibility() &&
+    [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).flatMap(e => {
+    const rgb = text => text.match(/[0-9.]+/g).map(Number);
+    const light = color => { const [r, g, b] = color.slice(0, 3).map(c => c / 255).map(c =>
+        c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+    let under = e;
+    while (under.parentElement && rgb(getComputedStyle(under).backgroundColor)[3] === 0)
+        under = under.parentElement;
+    const two = [light(rgb(getComputedStyle(e).color)), light(rgb(getComputedStyle(under).backgroundColor))];
+    const ratio = (Math.max(...two) + 0.05) / (Math.min(...two) + 0.05);
+    return ratio < 4.5 ? [`${e.className || e.tagName} '${e.textContent.trim().slice(0, 30)}' ${ratio.toFixed(2)}`] : [];
+})"""
+
+
+def check_contrast(browser, scheme):
+    """What WCAG 2 asks for of small text, of all of it."""
+    browser.scheme(scheme)
+    weak = browser.run(CONTRAST)
+    if weak:
+        fail("too little contrast, %s: %s" % (scheme, "; ".join(sorted(set(weak)))))
+
+
+def keep_focus(browser, service, backends):
+    """The focus stays where somebody works, though the rows are put into another order."""
+    order = "[...document.querySelectorAll('#services tbody button')].map(b => b.textContent).indexOf(%s)" % json.dumps(service)
+    browser.run("document.querySelector('#services th.state button').click()")
+    if browser.run(order) == 0:
+        fail("%s is first already" % service)
+    browser.run("[...document.querySelectorAll('#services tbody button')].find(b => b.textContent === %s).focus()" % json.dumps(service))
+    for verb in ("drain", "enable"):
+        for backend in backends:
+            subprocess.run([os.environ["WAGGLE"], verb, service, backend], check=True, stdout=subprocess.DEVNULL)
+        browser.until("(%s === 0) === %s" % (order, "true" if verb == "drain" else "false"), "%s moves" % service)
+        if browser.run("document.activeElement.textContent") != service:
+            fail("the focus is lost when rows are sorted anew")
+    browser.until("document.getElementById('said').textContent.includes(%s)" % json.dumps(service), "it is spoken of")
 
 
 def check_chart(browser):
@@ -118,6 +158,9 @@ def live(browser, url, directory, pid, service, backend):
     rows = sum(len(s["backends"]) for s in ask(url, "/v1/services")["services"])
     load(browser, url, rows)
     browser.until("document.getElementById('live').textContent === 'live'", "it is live")
+    browser.until("document.querySelectorAll('#events li').length > 0", "events from before")
+    if browser.run("document.getElementById('said').textContent"):
+        fail("what was before is spoken")
     browser.until("!%s.startsWith('0/s')" % tile("New connections"), "new connections are counted")
     check_chart(browser)
     # What an operator says: the page has it at once, without being loaded again.
@@ -126,6 +169,8 @@ def live(browser, url, directory, pid, service, backend):
         took = browser.until("%s?.includes(%s)" % (cell(backend, "state"), json.dumps(state)), state)
         print("# %s after %.2f s" % (state, took))
     use_keys(browser, service, backend)
+    other = ask(url, "/v1/services")["services"][1]
+    keep_focus(browser, other["name"], [b["address"] for b in other["backends"]])
     check_names(browser)
     # A backend dies: first the API says so, then the page.
     os.kill(pid, signal.SIGKILL)
@@ -139,6 +184,8 @@ def live(browser, url, directory, pid, service, backend):
     browser.until("document.querySelector('#events li.down')?.textContent.includes(%s)" % json.dumps(backend), "an event")
     browser.until("document.title.includes('1 down')", "the title tells")
     browser.until("%s?.includes('1 down')" % tile("Backends"), "the overview tells")
+    for scheme in ("dark", "light"):
+        check_contrast(browser, scheme)
     shots(browser, directory, "page")
     browser.size(390, 844)
     browser.until("document.documentElement.scrollWidth <= 390", "nothing sticks out on a telephone")
@@ -148,13 +195,34 @@ def live(browser, url, directory, pid, service, backend):
     # The daemon goes: the page says so. What the browser says of it is no complaint about the page.
     subprocess.run([os.environ["WAGGLE"], "unload"], check=True, stdout=subprocess.DEVNULL)
     browser.until("document.getElementById('live').className === 'gone'", "it says that nobody answers")
+    said, asked = browser.run("document.getElementById('live').textContent"), len(browser.urls)
+    until = time.monotonic() + LIMIT_S
+    while len(browser.urls) < asked + 12:
+        if time.monotonic() > until:
+            fail("it does not try again")
+        browser.read(time.monotonic() + 0.5)
+    if browser.run("document.getElementById('live').textContent") != said:
+        fail("it says the same in other words, again and again")
+    # The next one: the page goes on, and knows that it is another.
+    starts = "[...document.querySelectorAll('#events li')].filter(e => e.textContent.includes('has started')).length"
+    before = browser.run(starts)
+    daemon = subprocess.Popen(["sh", "-c", 'echo $$ >"$CG/ctl/cgroup.procs" && exec "$WAGGLE" run -c "$CONFIG"'],
+                              stdout=subprocess.DEVNULL)
+    browser.until("document.getElementById('live').textContent === 'live'", "it is live again")
+    browser.until("%s === %d" % (starts, before + 1), "the start is told")
+    daemon.terminate()
+    if daemon.wait(LIMIT_S):
+        fail("waggle run ended with an error")
 
 
 def many(browser, url, directory, n):
     print("# %d backends: there after %.2f s" % (n, load(browser, url, 100)))
-    browser.run("document.getElementById('more').click()")
+    browser.run("document.getElementById('more').focus()")
+    browser.key("Enter", "Enter", "\r")
     print("# all of them after %.2f s" % browser.until(
         "document.querySelectorAll('#backends tbody tr').length === %d" % n, "all are shown"))
+    if browser.run("document.activeElement.id") != "backends-title":
+        fail("the focus is lost with the button")
     # It goes on being live with all of them.
     seen = browser.run("performance.getEntriesByName(location.origin + '/v1/services').length")
     browser.until("performance.getEntriesByName(location.origin + '/v1/services').length > %d + 2" % seen, "it goes on")
@@ -165,7 +233,7 @@ def many(browser, url, directory, n):
 
 def main():
     url, directory, what = sys.argv[1:4]
-    with tempfile.TemporaryDirectory(dir=os.environ.get("WORK")) as profile:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("WORK"), ignore_cleanup_errors=True) as profile:
         browser = Browser(profile)
         try:
             if what == "live":

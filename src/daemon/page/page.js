@@ -188,13 +188,17 @@ function eventText(event) {
 	return event.event === "reload" ? `reload ${event.state}: ${event.text}` : event.text;
 }
 
-/** New ones are put before the others, so that a screen reader reads only them. */
+/** New ones are put before the others. They are spoken too, in one sentence for all of a moment; those from before are not. */
 function showEvents() {
 	const list = element("events");
-	const known = Number(list.dataset.changes ?? 0);
-	const { changes, events } = seen.events;
+	const { pid } = seen.status, { changes, events } = seen.events;
+	/* Another process counts from its own start. */
+	const known = list.dataset.pid === String(pid) ? Number(list.dataset.changes) : 0;
+	const news = events.slice(Math.max(0, events.length - (changes - known)));
 
-	for (const event of events.slice(Math.max(0, events.length - (changes - known)))) {
+	if (list.dataset.pid && news.length)
+		write(element("said"), `${news.length > 1 ? `${news.length} events, the last: ` : ""}${eventText(news.at(-1))}`);
+	for (const event of news) {
 		const li = document.createElement("li"), time = document.createElement("time"), text = document.createElement("span");
 
 		time.dateTime = event.time;
@@ -208,6 +212,7 @@ function showEvents() {
 	while (list.children.length > 256)
 		list.lastElementChild?.remove();
 	list.dataset.changes = String(changes);
+	list.dataset.pid = String(pid);
 }
 
 function showBackends() {
@@ -320,6 +325,8 @@ async function wait(due) {
 }
 
 async function run() {
+	let gone = "";
+
 	for (;;) {
 		const begin = performance.now();
 
@@ -333,9 +340,11 @@ async function run() {
 			await takeAll();
 			showAll();
 			showLive("live", "live");
+			gone = "";
 			await wait(begin + everyMs);
 		} catch (error) {
-			showLive("gone", `waggle does not answer since ${format.clock(new Date().toISOString())}: trying again`);
+			gone ||= format.clock(new Date().toISOString());
+			showLive("gone", `waggle does not answer since ${gone}: trying again`);
 			console.debug(error);
 			await sleep(everyMs);
 		}
@@ -363,10 +372,15 @@ function start() {
 	backends.markSort();
 	backends.onsort = showBackends;
 	filter.addEventListener("input", showBackends);
-	element("all").addEventListener("click", () => choose(null));
+	/* Both go with what they do; who is there by keyboard goes on at what they have changed. */
+	element("all").addEventListener("click", () => {
+		choose(null);
+		element("graph-title").focus();
+	});
 	element("more").addEventListener("click", () => {
 		seen.all = true;
 		showBackends();
+		element("backends-title").focus();
 	});
 	element("pause").addEventListener("click", (event) => {
 		paused = !paused;
@@ -375,7 +389,7 @@ function start() {
 	});
 	document.addEventListener("visibilitychange", () => wake());
 	document.addEventListener("keydown", (event) => {
-		if (event.key === "/" && !(event.target instanceof HTMLInputElement)) {
+		if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && event.target !== filter) {
 			event.preventDefault();
 			filter.focus();
 		}

@@ -81,10 +81,12 @@ export class Table {
 		return pairs.map((pair) => pair.row);
 	}
 
-	/** @param {T[]} rows in their order */
+	/**
+	 * A row that is moved loses the focus: the one that has it stays, and the others are moved around it.
+	 * @param {T[]} rows in their order
+	 */
 	show(rows) {
-		const seen = new Set();
-		/** @type {Element | null} */
+		const seen = new Set(), focused = document.activeElement?.closest("tr");
 		let at = this.body.firstElementChild;
 
 		for (const row of rows) {
@@ -93,6 +95,12 @@ export class Table {
 
 			seen.add(key);
 			this.fill(tr, row);
+			while (tr === focused && at && at !== tr) {
+				const next = at.nextElementSibling;
+
+				this.body.append(at);
+				at = next;
+			}
 			if (tr === at)
 				at = at.nextElementSibling;
 			else
