@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "base/clock.h"
 #include "ctl/top.h"
 
 #include <errno.h>
 
+#include "base/clock.h"
 #include "ctl/client.h"
 #include "ctl/table.h"
 

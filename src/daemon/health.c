@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include "base/clock.h"
 #include "daemon/health_priv.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 #include <time.h>
+
+#include "base/clock.h"
 
 /* The first checks of many backends begin one after the other in this distance. */
 #define FIRST_EVERY_S 0.001

@@ -4,11 +4,11 @@
  * service, and for all together, a series of what happened between two samples. Services are known by name, for they come
  * and go with reloads; what no longer exists is forgotten at the next tick.
  */
-#include "base/clock.h"
 #include "daemon/history.h"
 
 #include <errno.h>
 
+#include "base/clock.h"
 #include "daemon/run.h"
 
 #define SLOTS (HISTORY_WINDOW + 1)

@@ -3,11 +3,11 @@
  * What the status page asks for. Long answers are made once for all who ask at about the same time: a response belongs to
  * as many connections as it was given to, and the text is freed with the last of them.
  */
-#include "base/clock.h"
 #include "daemon/page.h"
 
 #include <errno.h>
 
+#include "base/clock.h"
 #include "daemon/control.h"
 #include "daemon/history.h"
 #include "daemon/run.h"

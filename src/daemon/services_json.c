@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The model as JSON: the one shape that every client knows (docs/openapi.yaml). */
-#include "base/clock.h"
 #include "daemon/services_json.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include "base/clock.h"
 #include "daemon/history.h"
 #include "daemon/run.h"
 
