@@ -424,7 +424,7 @@ static int bench_fn(int argc, char **argv)
 
 const struct cmd cmd_bench = {
 	.name = "bench",
-	.args = "[NAME]",
+	.args = "[BENCHMARK]",
 	.help = "run a benchmark, each with its baseline in the same run; without a name: list them",
 	.opts = bench_opts,
 	.max = 1,

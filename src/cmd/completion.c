@@ -2,8 +2,11 @@
 /* What a shell needs to complete command lines, made of the tables of commands and options. */
 #include <jansson.h>
 
+#include "bench/bench.h"
 #include "cmd/cmd.h"
 #include "ctl/client.h"
+#include "ctl/top.h"
+#include "model/wire_filter.h"
 
 #define OPERANDS_MAX 4
 
@@ -16,7 +19,7 @@ enum completes {
 	COMPLETES_DIR,
 	COMPLETES_SERVICE,
 	COMPLETES_BACKEND,
-	COMPLETES_WORDS, /* the name is a list of them: "bash|zsh" */
+	COMPLETES_WORDS, /* see put_words() */
 };
 
 static enum completes completes_of(const char *name)
@@ -29,7 +32,29 @@ static enum completes completes_of(const char *name)
 		return COMPLETES_SERVICE;
 	if (streq(name, "BACKEND"))
 		return COMPLETES_BACKEND;
+	if (streq(name, "BENCHMARK") || streq(name, "EVENT") || streq(name, "VIEW"))
+		return COMPLETES_WORDS;
 	return *name >= 'a' && *name <= 'z' ? COMPLETES_WORDS : COMPLETES_NOTHING;
+}
+
+/* With blanks between them: those of a table, or those that the name itself is a list of, as in "bash|zsh". */
+static void put_words(const char *name)
+{
+	const char *word;
+
+	if (streq(name, "BENCHMARK")) {
+		for (const struct bench *b = benches; b->name; b++)
+			printf("%s%s", b == benches ? "" : " ", b->name);
+	} else if (streq(name, "EVENT")) {
+		for (size_t i = 0; (word = wire_filter_event(i)); i++)
+			printf("%s%s", i ? " " : "", word);
+	} else if (streq(name, "VIEW")) {
+		for (size_t i = 0; i < _TOP_VIEW_MAX; i++)
+			printf("%s%s", i ? " " : "", top_views[i].name);
+	} else {
+		for (; *name; name++)
+			(void)putchar(*name == '|' ? ' ' : *name);
+	}
 }
 
 /* The operands of a command, without what says that they may be left out. */
@@ -56,18 +81,21 @@ static bool has_letter(const struct cmd *cmd, const struct opt *o)
 	return opt_letter(cmd, o) != '\0';
 }
 
-/* " --config -c ": those of the options whose values are completed in this way; all that have one if any. */
-static void bash_valued(const struct cmd *cmd, enum completes how, bool any)
+/* In single quotes: a name that the script knows, the words themselves, or '-': nothing. */
+static void bash_kind(const char *name)
 {
+	static const char *const kinds[] = {
+		[COMPLETES_NOTHING] = "-",	 [COMPLETES_FILE] = "FILE",	  [COMPLETES_DIR] = "DIR",
+		[COMPLETES_SERVICE] = "SERVICE", [COMPLETES_BACKEND] = "BACKEND",
+	};
+	enum completes how = completes_of(name);
+
 	(void)putchar('\'');
-	for (const struct opt *o = cmd->opts; o->name; o++) {
-		if (!o->arg || (!any && completes_of(o->arg) != how))
-			continue;
-		printf(" --%s", o->name);
-		if (has_letter(cmd, o))
-			printf(" -%c", o->name[0]);
-	}
-	printf(" '");
+	if (how == COMPLETES_WORDS)
+		put_words(name);
+	else
+		(void)fputs(kinds[how], stdout);
+	(void)putchar('\'');
 }
 
 static void bash_command(const struct cmd *cmd)
@@ -77,24 +105,31 @@ static void bash_command(const struct cmd *cmd)
 	printf("\t%s)\n\t\toptions='", cmd->name);
 	for (const struct opt *o = cmd->opts; o->name; o++)
 		printf("--%s ", o->name);
-	printf("--help'\n\t\tvalued=");
-	bash_valued(cmd, COMPLETES_NOTHING, true);
-	printf("\n\t\tfiles=");
-	bash_valued(cmd, COMPLETES_FILE, false);
-	printf("\n\t\tdirs=");
-	bash_valued(cmd, COMPLETES_DIR, false);
-	printf("\n\t\toperands=(");
+	printf("--help'\n\t\toperands=(");
 	operands_of(cmd, &args);
-	for (size_t i = 0; i < args.n; i++)
-		printf("%s'%s'", i ? " " : "", args.v[i]);
-	printf(")\n\t\t;;\n");
+	for (size_t i = 0; i < args.n; i++) {
+		(void)fputs(i ? " " : "", stdout);
+		bash_kind(args.v[i]);
+	}
+	printf(")\n");
+	for (const struct opt *o = cmd->opts; o->name; o++) {
+		if (!o->arg)
+			continue;
+		printf("\t\tvalues[--%s]=", o->name);
+		bash_kind(o->arg);
+		if (has_letter(cmd, o))
+			printf(" values[-%c]=${values[--%s]}", o->name[0], o->name);
+		(void)putchar('\n');
+	}
+	printf("\t\t;;\n");
 }
 
 /* The line is split at blanks alone: bash would at the colon of an address too, and wants replies from there on. */
 static const char bash_head[] =
 	"# Completes command lines of waggle in bash. Written by 'waggle completion bash'.\n\n"
 	"_waggle()\n{\n"
-	"\tlocal line=${COMP_LINE:0:COMP_POINT} cur='' words operand found=() options valued files dirs operands=() i\n\n"
+	"\tlocal line=${COMP_LINE:0:COMP_POINT} cur='' words kind found=() options operands=() i\n"
+	"\tlocal -A values=()\n\n"
 	"\tread -ra words <<<\"$line\"\n"
 	"\tif [[ $line != *[[:blank:]] ]]; then\n"
 	"\t\tcur=${words[-1]}\n"
@@ -104,40 +139,34 @@ static const char bash_head[] =
 
 static const char bash_tail[] =
 	"\t*)\n\t\treturn\n\t\t;;\n\tesac\n"
-	"\tif [[ $files == *\" ${words[-1]} \"* ]]; then\n"
-	"\t\tcompopt -o filenames 2>/dev/null\n"
-	"\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
-	"\t\treturn\n"
-	"\telif [[ $dirs == *\" ${words[-1]} \"* ]]; then\n"
-	"\t\tcompopt -o filenames 2>/dev/null\n"
-	"\t\tmapfile -t COMPREPLY < <(compgen -d -- \"$cur\")\n"
-	"\t\treturn\n"
-	"\telif [[ $valued == *\" ${words[-1]} \"* ]]; then\n"
-	"\t\treturn\n"
-	"\telif [[ $cur == -* ]]; then\n"
+	"\tkind=${values[${words[-1]}]-}\n"
+	"\tif [[ -z $kind && $cur == -* ]]; then\n"
 	"\t\tmapfile -t COMPREPLY < <(compgen -W \"$options\" -- \"$cur\")\n"
 	"\t\treturn\n"
 	"\tfi\n"
 	"\tfor ((i = 2; i < ${#words[@]}; i++)); do\n"
-	"\t\tif [[ $valued == *\" ${words[i]} \"* ]]; then\n"
+	"\t\tif [[ -n ${values[${words[i]}]-} ]]; then\n"
 	"\t\t\t((i++))\n"
 	"\t\telif [[ ${words[i]} != -* ]]; then\n"
 	"\t\t\tfound+=(\"${words[i]}\")\n"
 	"\t\tfi\n"
 	"\tdone\n"
-	"\toperand=${operands[${#found[@]}]-}\n"
-	"\tcase $operand in\n"
-	"\tSERVICE) operand=$(\"${words[0]}\" completion services 2>/dev/null) ;;\n"
-	"\tBACKEND) operand=$(\"${words[0]}\" completion backends \"${found[0]}\" 2>/dev/null) ;;\n"
-	"\tFILE | PATH)\n"
+	"\t[[ -n $kind ]] || kind=${operands[${#found[@]}]-}\n"
+	"\tcase $kind in\n"
+	"\tFILE | DIR)\n"
 	"\t\tcompopt -o filenames 2>/dev/null\n"
-	"\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+	"\t\tif [[ $kind == DIR ]]; then\n"
+	"\t\t\tmapfile -t COMPREPLY < <(compgen -d -- \"$cur\")\n"
+	"\t\telse\n"
+	"\t\t\tmapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+	"\t\tfi\n"
 	"\t\treturn\n"
 	"\t\t;;\n"
-	"\t[a-z]*) operand=${operand//|/ } ;;\n"
-	"\t*) operand='' ;;\n"
+	"\tSERVICE) kind=$(\"${words[0]}\" completion services 2>/dev/null) ;;\n"
+	"\tBACKEND) kind=$(\"${words[0]}\" completion backends \"${found[0]}\" 2>/dev/null) ;;\n"
+	"\t-) kind='' ;;\n"
 	"\tesac\n"
-	"\tmapfile -t COMPREPLY < <(compgen -W \"$operand\" -- \"$cur\")\n"
+	"\tmapfile -t COMPREPLY < <(compgen -W \"$kind\" -- \"$cur\")\n"
 	"\tif [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]]; then\n"
 	"\t\tCOMPREPLY=(\"${COMPREPLY[@]#\"${cur%\"${cur##*:}\"}\"}\")\n"
 	"\tfi\n"
@@ -188,8 +217,7 @@ static void zsh_action(const char *name)
 		break;
 	case COMPLETES_WORDS:
 		printf("(");
-		for (; *name; name++)
-			(void)putchar(*name == '|' ? ' ' : *name);
+		put_words(name);
 		printf(")");
 		break;
 	case COMPLETES_NOTHING:
@@ -235,7 +263,7 @@ static void completion_zsh(void)
 	       "# Completes command lines of waggle in zsh. Written by 'waggle completion zsh'.\n\n"
 	       "_waggle_services() {\n\tcompadd -- ${(f)\"$(waggle completion services 2>/dev/null)\"}\n}\n\n"
 	       "_waggle_backends() {\n"
-	       "\tcompadd -- ${(f)\"$(waggle completion backends $words[CURRENT-1] 2>/dev/null)\"}\n}\n\n"
+	       "\tcompadd -- ${(f)\"$(waggle completion backends $line[1] 2>/dev/null)\"}\n}\n\n"
 	       "_waggle() {\n\tlocal -a commands\n\n\tcommands=(\n");
 	for (size_t i = 0; i < n_commands; i++) {
 		printf("\t\t'%s:", commands[i]->name);
@@ -262,19 +290,41 @@ static void fish_text(const char *text)
 	(void)putchar('\'');
 }
 
+/* What completes it, as options of "complete". */
+static void fish_completes(const char *name, const char *operands)
+{
+	switch (completes_of(name)) {
+	case COMPLETES_FILE:
+		printf(" -F");
+		break;
+	case COMPLETES_DIR:
+		printf(" -a '(__fish_complete_directories)'");
+		break;
+	case COMPLETES_SERVICE:
+		printf(" -a '(waggle completion services 2>/dev/null)'");
+		break;
+	case COMPLETES_BACKEND:
+		printf(" -a '(waggle completion backends (%s)[1] 2>/dev/null)'", operands);
+		break;
+	case COMPLETES_WORDS:
+		printf(" -a '");
+		put_words(name);
+		printf("'");
+		break;
+	case COMPLETES_NOTHING:
+		break;
+	}
+}
+
 static void fish_option(const struct cmd *cmd, const struct opt *o)
 {
-	enum completes how = o->arg ? completes_of(o->arg) : COMPLETES_NOTHING;
-
-	printf("complete -c waggle -n '__fish_seen_subcommand_from %s' -l %s", cmd->name, o->name);
+	printf("complete -c waggle -n '__waggle_in %s' -l %s", cmd->name, o->name);
 	if (has_letter(cmd, o))
 		printf(" -s %c", o->name[0]);
-	if (how == COMPLETES_FILE)
-		printf(" -r -F");
-	else if (how == COMPLETES_DIR)
-		printf(" -x -a '(__fish_complete_directories)'");
-	else if (o->arg)
-		printf(" -x");
+	if (o->arg) {
+		printf(completes_of(o->arg) == COMPLETES_FILE ? " -r" : " -x");
+		fish_completes(o->arg, "");
+	}
 	printf(" -d ");
 	fish_text(o->help);
 	(void)putchar('\n');
@@ -282,29 +332,44 @@ static void fish_option(const struct cmd *cmd, const struct opt *o)
 
 static void fish_operand(const struct cmd *cmd, const char *name, size_t i)
 {
-	enum completes how = completes_of(name);
+	char operands[256] = "__waggle_operands";
 
-	if (how == COMPLETES_NOTHING)
+	if (completes_of(name) == COMPLETES_NOTHING)
 		return;
-	printf("complete -c waggle -n '__fish_seen_subcommand_from %s; and test (count (commandline -opc)) -eq %zu' ",
-	       cmd->name, i + 2);
-	if (how == COMPLETES_SERVICE)
-		printf("-a '(waggle completion services 2>/dev/null)'\n");
-	else if (how == COMPLETES_BACKEND)
-		printf("-a '(waggle completion backends (commandline -opc)[-1] 2>/dev/null)'\n");
-	else if (how == COMPLETES_WORDS) {
-		printf("-a '");
-		for (; *name; name++)
-			(void)putchar(*name == '|' ? ' ' : *name);
-		printf("'\n");
-	} else
-		printf("-F\n");
+	for (const struct opt *o = cmd->opts; o->name; o++) {
+		size_t n = strlen(operands);
+
+		if (o->arg && has_letter(cmd, o))
+			(void)snprintf(operands + n, sizeof(operands) - n, " --%s -%c", o->name, o->name[0]);
+		else if (o->arg)
+			(void)snprintf(operands + n, sizeof(operands) - n, " --%s", o->name);
+	}
+	printf("complete -c waggle -n '__waggle_in %s; and test (count (%s)) -eq %zu'", cmd->name, operands, i);
+	fish_completes(name, operands);
+	(void)putchar('\n');
 }
+
+/* The operands so far: all words behind the command but options, and the values of those that are named. */
+static const char fish_head[] = "# Completes command lines of waggle in fish. Written by 'waggle completion fish'.\n\n"
+				"function __waggle_in\n"
+				"\tset -l words (commandline -opc)\n"
+				"\ttest (count $words) -ge 2; and test $words[2] = $argv[1]\n"
+				"end\n\n"
+				"function __waggle_operands\n"
+				"\tset -l words (commandline -opc)\n"
+				"\tset -l last\n"
+				"\tfor word in $words[3..-1]\n"
+				"\t\tif not contains -- \"$last\" $argv; and not string match -q -- '-*' $word\n"
+				"\t\t\techo $word\n"
+				"\t\tend\n"
+				"\t\tset last $word\n"
+				"\tend\n"
+				"end\n\n"
+				"complete -c waggle -f\n";
 
 static void completion_fish(void)
 {
-	printf("# Completes command lines of waggle in fish. Written by 'waggle completion fish'.\n\n"
-	       "complete -c waggle -f\n");
+	(void)fputs(fish_head, stdout);
 	for (size_t i = 0; i < n_commands; i++) {
 		const struct cmd *cmd = commands[i];
 		struct operands args = {};

@@ -30,13 +30,20 @@ void wire_filter_done(struct wire_filter *f)
 	*f = (struct wire_filter){};
 }
 
-static bool is_event(const char *word)
+const char *wire_filter_event(size_t i)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(event_words); i++)
-		if (streq(word, event_words[i]))
-			return true;
-	for (unsigned int i = 0; i < _AC_EVENT_MAX; i++)
-		if (streq(word, wire_event_word(i)))
+	if (i < ARRAY_SIZE(event_words))
+		return event_words[i];
+	i -= ARRAY_SIZE(event_words);
+	return i < _AC_EVENT_MAX ? wire_event_word((unsigned int)i) : NULL;
+}
+
+static bool is_event(const char *text)
+{
+	const char *word;
+
+	for (size_t i = 0; (word = wire_filter_event(i)); i++)
+		if (streq(text, word))
 			return true;
 	return false;
 }

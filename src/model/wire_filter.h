@@ -35,6 +35,9 @@ struct wire_filter {
 	struct wire_filter_address addresses[WIRE_FILTER_MAX]; /* the same as texts of that kind */
 };
 
+/* The events that there are, from 0 on; NULL behind the last one. */
+const char *wire_filter_event(size_t i);
+
 void wire_filter_done(struct wire_filter *f);
 
 /* One more value. -EINVAL and a sentence: there is no such kind or event, it is no address, or there are too many. */

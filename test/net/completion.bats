@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Completion in bash: what Tab does, by the function that bash calls for it, and in a bash that has read bash-completion.
+# Completion: what Tab does in bash, by the function that bash calls for it; and in a bash, a zsh and a fish on a terminal.
 
 load ../lib/net.bash
 load ../lib/run.bash
@@ -34,6 +34,12 @@ commands_and_options() {
 	replies 'waggle drain --' --help --wait
 	replies 'waggle completion z' zsh
 	replies 'waggle drain --wait ' ''
+	replies 'waggle bench poli' policy
+	replies 'waggle explain --protocol ' tcp udp
+	replies 'waggle top --view p' pairs
+	replies 'waggle trace --json --event proxy' proxy-down
+	# Each benchmark, and each event of the manual.
+	[ "$(complete_line 'waggle bench ')" = "$("$WAGGLE" bench | awk '/^[a-z]/ { print $1 }' | sort)" ]
 	# Each command and each option of its help.
 	[ "$(complete_line 'waggle ')" = "$({ "$WAGGLE" --help | sed -nE '/^Commands:/,/^$/s/^  ([a-z]+) .*/\1/p'
 		printf '%s\n' --help --version; } | sort)" ]
@@ -62,44 +68,101 @@ names() {
 	replies 'waggle drain --wait 5 w' web
 	replies 'waggle enable api ' 198.18.0.3:8081
 	replies 'waggle drain web 198.18.0.3' 198.18.0.3:8080
+	replies 'waggle trace --service a' api
 	# After a colon bash wants the rest of the word only.
 	replies 'waggle drain web 198.18.0.2:80' 8080
 	run_stop
 	replies 'waggle drain ' ''
 }
 
-# A bash on a terminal, and the Tab key.
-tab_key() {
-	mux() { tmux -f /dev/null -S "$WORK/tmux" "$@"; }
-	line() { mux capture-pane -p -t c >"$WORK/screen" && grep -qE -- "$1" "$WORK/screen"; }
+mux() {
+	tmux -f /dev/null -S "$WORK/tmux" "$@"
+}
 
+line() {
+	mux capture-pane -p -t c >"$WORK/screen" && grep -qE -- "$1" "$WORK/screen"
+}
+
+# terminal SHELL...: on a terminal, with waggle in its path; when it says that it is ready.
+terminal() {
 	mkdir -p "$WORK/bin"
 	ln -s "$WAGGLE" "$WORK/bin/waggle"
-	"$WAGGLE" completion bash >"$WORK/bin/waggle.bash"
-	printf 'PATH=%s:$PATH PS1="> "\n. /usr/share/bash-completion/bash_completion\n. %s\necho is ready\n' \
-		"$WORK/bin" "$WORK/bin/waggle.bash" >"$WORK/rc"
-	mux new-session -d -s c -x 100 -y 10 bash --noprofile --rcfile "$WORK/rc" -i
-	until_true 20 line '^is ready'
-	mux send-keys -t c 'waggle rel' Tab
-	until_true 20 line '^> waggle reload$'
-	mux send-keys -t c C-u 'waggle check --js' Tab
-	until_true 20 line '^> waggle check --json$'
+	PATH=$WORK/bin:$PATH HOME=$WORK XDG_CONFIG_HOME=$WORK XDG_DATA_HOME=$WORK mux new-session -d -s c -x 100 -y 20 "$@"
+	until_true 30 line '^is ready'
+}
+
+# tab TYPED LINE: what the Tab key makes of it.
+tab() {
+	mux send-keys -t c C-u
+	mux send-keys -t c "$1" Tab
+	until_true 30 line "^> $2\$" || { cat "$WORK/screen" >&2; return 1; }
+}
+
+# What every shell must make of these; bash can do more, see above.
+tabs() {
+	tab 'waggle rel' 'waggle reload'
+	tab 'waggle check --js' 'waggle check --json'
+	tab 'waggle bench poli' 'waggle bench policy'
+	tab 'waggle trace --event proxy' 'waggle trace --event proxy-down'
+	tab 'waggle conns --service w' 'waggle conns --service web'
+	tab 'waggle drain --wait 5 w' 'waggle drain --wait 5 web'
+	tab 'waggle drain web 198.18.0.3' 'waggle drain web 198.18.0.3:8080'
+	tab 'waggle drain web --wait 5 198.18.0.3' 'waggle drain web --wait 5 198.18.0.3:8080'
+	tab "waggle check -c $WORK/wag" "waggle check -c $WORK/waggle.yaml"
 	mux kill-server
 }
 
-for_other_shells() {
-	"$WAGGLE" completion zsh >"$WORK/zsh"
-	head -n 1 "$WORK/zsh" | grep -qx '#compdef waggle'
-	"$WAGGLE" completion fish >"$WORK/fish"
-	grep -q -- "-l wait -x -d 'wait so long" "$WORK/fish"
-	! "$WAGGLE" completion csh 2>"$WORK/err"
-	# Where there are these shells, they read it.
-	! command -v zsh >/dev/null || zsh -n "$WORK/zsh"
-	! command -v fish >/dev/null || fish --no-execute "$WORK/fish"
+named() {
+	config <<<'services: [ { name: web, listen: "198.18.0.5:80", backends: [ "198.18.0.2:8080", "198.18.0.3:8080" ] } ]'
+	run_start
+}
+
+in_bash() {
+	named
+	printf 'PS1="> "\n. /usr/share/bash-completion/bash_completion\n. <(waggle completion bash)\necho is ready\n' >"$WORK/rc"
+	terminal bash --noprofile --rcfile "$WORK/rc" -i
+	tabs
+	run_stop
+}
+
+# As Debian's packages have it: a function of this name in a directory of fpath.
+in_zsh() {
+	named
+	mkdir "$WORK/functions"
+	"$WAGGLE" completion zsh >"$WORK/functions/_waggle"
+	printf 'PS1="> "\nfpath=(%s $fpath)\nautoload -U compinit && compinit -u -D\necho is ready\n' "$WORK/functions" >"$WORK/.zshrc"
+	ZDOTDIR=$WORK terminal zsh -d -i
+	tabs
+	run_stop
+}
+
+in_fish() {
+	named
+	mkdir -p "$WORK/fish/completions"
+	"$WAGGLE" completion fish >"$WORK/fish/completions/waggle.fish"
+	printf 'function fish_prompt; echo -n "> "; end\nset -g fish_greeting\nset -g fish_autosuggestion_enabled 0\necho is ready\n' \
+		>"$WORK/fish/config.fish"
+	terminal fish -i
+	tabs
+	run_stop
+}
+
+needs() {
+	command -v "$1" >/dev/null || [ -n "${CI:-}" ] || skip "there is no $1"
+}
+
+unknown_shell() {
+	local code=0
+
+	"$WAGGLE" completion csh 2>"$WORK/err" || code=$?
+	[ "$code" = 2 ]
+	grep -q "there is no 'csh': bash, zsh or fish" "$WORK/err"
 }
 
 @test "bash completes every command and option" { inside commands_and_options; }
 @test "bash completes files" { inside files; }
 @test "bash completes names that the running waggle knows" { inside names; }
-@test "the Tab key completes" { inside tab_key; }
-@test "completions for zsh and fish" { inside for_other_shells; }
+@test "the Tab key in bash" { inside in_bash; }
+@test "the Tab key in zsh" { needs zsh; inside in_zsh; }
+@test "the Tab key in fish" { needs fish; inside in_fish; }
+@test "a shell that it does not know" { inside unknown_shell; }
