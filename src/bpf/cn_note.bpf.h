@@ -8,7 +8,7 @@
  * has found nothing. The key is one word, and all that two programs may do at once is done by an exchange of it. Who
  * takes the key away has taken the connection out of the count, in the same moment; what the note said must be read before.
  *
- * Notes are given back when TCP's connection ends, and when the last descriptor of a socket goes.
+ * Notes are given back when TCP's connection ends, and when the last descriptor of any other socket goes.
  */
 #pragma once
 

@@ -469,15 +469,16 @@ int cn_peer6(struct bpf_sock_addr *ctx)
 }
 
 /*
- * The last descriptor is gone. Without the socket's lock; a connection may end at the same time. One that never came
- * about ends next, and is left to cn_state(), which asks why.
+ * The last descriptor is gone. What TCP has under way ends by itself, and cn_state() sees it: to look for a note here as
+ * well would be in vain at most sockets of the machine's, and a place that nobody has looked at for long. What is left
+ * are sockets of UDP, and those of TCP whose connect() failed before there was a SYN, to which the kernel leaves no port.
  */
 SEC("cgroup/sock_release")
 int cn_release(struct bpf_sock *ctx)
 {
 	struct cn_known k = {};
 
-	if (ctx->state == BPF_TCP_SYN_SENT)
+	if (ctx->protocol != IPPROTO_UDP && (ctx->state != BPF_TCP_CLOSE || ctx->dst_port))
 		return CN_GO;
 	cn_notes_release(bpf_get_socket_cookie(ctx));
 	if (cn_has_stores())
