@@ -2,9 +2,11 @@
 #include "bench/bench.h"
 
 #include <errno.h>
+#include <math.h>
 #include <sched.h>
 #include <stdarg.h>
 
+#include "base/clock.h"
 #include "lab/cpu.h"
 #include "lab/scene.h"
 
@@ -279,16 +281,17 @@ static int rows_stats(struct bench_run *run, struct err *err)
 
 int bench_measure(struct bench_run *run, struct err *err)
 {
-	int r = 0;
-
 	struct cpu_time before = {}, after = {};
+	double until;
+	int r;
 
 	find_cpus(run);
 	check_needs(run);
 	(void)getloadavg(&run->load_before, 1);
 	r = cpu_read(&before, err);
-	for (unsigned int round = 0; r >= 0 && round < run->opts->rounds; round++)
-		r = measure_round(run, round, err);
+	for (until = run->opts->limit_s ? clock_s() + (double)run->opts->limit_s : INFINITY;
+	     r >= 0 && run->rounds < run->opts->rounds && (!run->rounds || clock_s() < until); run->rounds++)
+		r = measure_round(run, run->rounds, err);
 	(void)getloadavg(&run->load_after, 1);
 	if (r >= 0)
 		r = cpu_read(&after, err);

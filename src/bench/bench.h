@@ -23,6 +23,7 @@
 
 #define BENCH_WAYS_MAX 10
 #define BENCH_ROUNDS_MAX 100
+#define BENCH_LIMIT_MAX_S 86400
 
 struct bench_run;
 struct bench_row;
@@ -98,6 +99,7 @@ struct bench {
 
 struct bench_opts {
 	unsigned int rounds;
+	uint64_t limit_s; /* no round begins later than this; 0: as many as are wanted */
 	double seconds;	  /* of a sample */
 	uint64_t pairs;	  /* how many idle ones */
 	const char *only; /* only rows whose name contains this; may be NULL */
@@ -116,6 +118,7 @@ struct bench_run {
 	const struct bench_opts *opts;
 	const struct bench_env *env;
 	const struct lab *lab;
+	unsigned int rounds; /* made */
 	struct bench_row *rows;
 	size_t n_rows, rows_room;
 	int cpus[2]; /* processors for pinning */

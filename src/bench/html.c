@@ -144,7 +144,7 @@ static void put_method(FILE *f, const struct bench_run *run)
 		"take turns within a round, forwards and backwards, so what else the machine does hits all of them alike: "
 		"compare ratios rather than numbers. Figures are medians of the rounds; a ratio says how many times as good a "
 		"way is as the first (",
-		run->opts->rounds, run->opts->rounds == 1 ? "" : "s", run->opts->seconds);
+		run->rounds, run->rounds == 1 ? "" : "s", run->opts->seconds);
 	put_text(f, bench->ways[0].title);
 	(void)fputs("), more is always better. The interval holds the median ratio of a round with the probability in brackets, for "
 		    "whatever distribution; 95 % or more takes six rounds.</p>\n",

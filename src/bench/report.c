@@ -110,7 +110,7 @@ json_t *bench_json(const struct bench_run *run)
 	for (size_t w = 0; w < run->bench->n_ways; w++)
 		(void)json_array_append_new(ways, json_string(run->bench->ways[w].word));
 	return json_pack("{s:s, s:o, s:I, s:f, s:I, s:o, s:s, s:s, s:o}", "benchmark", run->bench->name, "machine",
-			 json_machine(run), "rounds", (json_int_t)run->opts->rounds, "seconds", run->opts->seconds,
-			 "pairs", (json_int_t)run->opts->pairs, "ways", ways, "baseline", run->bench->ways[0].word,
-			 "subject", run->bench->ways[run->bench->subject].word, "rows", rows);
+			 json_machine(run), "rounds", (json_int_t)run->rounds, "seconds", run->opts->seconds, "pairs",
+			 (json_int_t)run->opts->pairs, "ways", ways, "baseline", run->bench->ways[0].word, "subject",
+			 run->bench->ways[run->bench->subject].word, "rows", rows);
 }

@@ -27,7 +27,7 @@
 #define QUICK_PAIRS 1000
 
 struct bench_args {
-	uint64_t rounds, pairs;
+	uint64_t rounds, limit_s, pairs;
 	const char *seconds, *plot, *report, *row;
 	bool json, quick;
 };
@@ -183,7 +183,7 @@ static int print_all_series(const struct bench_run *run)
 	printf("medians of %u rounds of %g s. Ratio: how many times as good as the first way; within: where the ratio of a\n"
 	       "round is, with the probability that stands beside; published: what others got; CPU us: %s\n"
 	       "processor time for an answer; CPU ratio: how many times less than the first way, and within.\n",
-	       run->opts->rounds, run->opts->seconds, run->bench->series ? "the lab's" : "the whole machine's");
+	       run->rounds, run->opts->seconds, run->bench->series ? "the lab's" : "the whole machine's");
 	for (size_t i = 0; r >= 0 && i < run->n_rows; i++)
 		r = print_series(run, &run->rows[i]);
 	return r;
@@ -207,7 +207,7 @@ static int print_table(const struct bench_run *run)
 	print_machine(run);
 	printf("medians of %u rounds of %g s. Ratio: how many times as good %s is as %s; spread: of single rounds;\n"
 	       "CPU: how many times less processor time both ends take for the same work.\n\n",
-	       run->opts->rounds, run->opts->seconds, bench->ways[bench->subject].word, bench->ways[0].word);
+	       run->rounds, run->opts->seconds, bench->ways[bench->subject].word, bench->ways[0].word);
 	table_init(&t, cols, n);
 	for (size_t i = 0; i < run->n_rows; i++) {
 		const struct bench_row *row = &run->rows[i];
@@ -347,6 +347,7 @@ static int bench_run_one(const struct bench *bench, const struct bench_args *arg
 			  args->quick  ? QUICK_ROUNDS :
 					 BENCH_ROUNDS,
 		.seconds = args->quick ? QUICK_SECONDS : BENCH_SECONDS,
+		.limit_s = args->limit_s,
 		.pairs = args->pairs ? args->pairs :
 			 args->quick ? QUICK_PAIRS :
 				       BENCH_PAIRS,
@@ -389,6 +390,8 @@ static int bench_run_one(const struct bench *bench, const struct bench_args *arg
 static const struct opt bench_opts[] = {
 	{ "rounds", OPT_U64, "N", "how often each row is measured (default 5)", offsetof(struct bench_args, rounds), 1,
 	  BENCH_ROUNDS_MAX },
+	{ "limit", OPT_U64, "S", "begin no further round after so many seconds", offsetof(struct bench_args, limit_s),
+	  1, BENCH_LIMIT_MAX_S },
 	{ "seconds", OPT_STRING, "S", "how long, each time (default 0.5; wrk takes whole seconds)",
 	  offsetof(struct bench_args, seconds), 0, 0 },
 	{ "row", OPT_STRING, "WORD", "only rows whose name contains this", offsetof(struct bench_args, row), 0, 0 },
