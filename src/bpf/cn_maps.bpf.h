@@ -5,40 +5,11 @@
  */
 #pragma once
 
+#include "abi/connect.h"
 #include "bpf/kernel.bpf.h"
 #include "bpf/lb_pick.bpf.h"
 
-/*
- * What is known of a socket that was given a backend, in a note or in the socket's storage (cn_note.bpf.h). While the
- * connection is in lb_load.conns a mark says so, and whoever takes it away takes the connection out, be it the end of the
- * connection, its socket's, or the next connect(): so each is counted down once. Until then `backend` does not change.
- */
-struct cn_sock {
-	struct lb_addr vip;  /* what the program asked for */
-	struct lb_addr addr; /* the backend's */
-	__be16 vip_port;
-	__be16 port;
-	__u32 service;
-	__u32 backend; /* LB_NONE: connected to none */
-	__u32 counted; /* the mark, in storage; that of a note is in its key */
-	__u32 sends;   /* has sent to services without connect(): look into cn_flows */
-	__u32 since;   /* us, CLOCK_MONOTONIC_COARSE, when connect() was called; 0: UDP, or established already */
-};
-
-/*
- * Notes, in buckets by the socket's cookie. The keys are a cache line, which is all that a socket without a note is
- * looked up in. Written and read by all programs of the hook; an entry dies with its connection or its socket. Cookies
- * are counted up, so that sockets spread evenly: room for 64 Ki of them.
- */
-#define CN_NOTES 8	/* of a bucket */
-#define CN_BUCKETS 8192 /* a power of two */
-
-struct cn_bucket {
-	__u64 key[CN_NOTES]; /* 0: the note is free */
-	struct cn_sock of[CN_NOTES];
-};
-
-/* Mapped memory begins at a page, and so each bucket at a cache line. */
+/* Written and read by all programs of the hook. Mapped memory begins at a page, and so each bucket at a cache line. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

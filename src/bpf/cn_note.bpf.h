@@ -14,11 +14,6 @@
 
 #include "bpf/cn_maps.bpf.h"
 
-/* Bits of a key, below the cookie. */
-#define CN_NOTE_COUNTED 1ULL /* in lb_load.conns */
-#define CN_NOTE_WRITTEN 2ULL /* what it says may be read */
-#define CN_NOTE_SHIFT 2
-
 /* Where a socket's record is. */
 struct cn_known {
 	struct cn_sock *of;
@@ -26,10 +21,9 @@ struct cn_known {
 	__u64 is;   /* the key, as it was read */
 };
 
-/* As many sockets that follow each other as have room share a bucket, and so its lines of the processor's cache. */
 static __always_inline struct cn_bucket *cn_bucket_of(__u64 cookie)
 {
-	__u32 i = cookie / CN_NOTES & (CN_BUCKETS - 1);
+	__u32 i = CN_BUCKET(cookie);
 
 	return bpf_map_lookup_elem(&cn_notes, &i);
 }

@@ -9,11 +9,13 @@
  *   cn_peer4,6       getpeername(2) says the service
  *   cn_state         sees connections made, fail and end
  *   cn_release       sees sockets closed, by whomever and however
+ *   cn_stuck         a walk over the sockets of all processes, for connects that failed before they began
  *
  * What must stay true: an address that is no service costs one look-up and nothing else; each connection is counted
  * up once and down once; and a socket is never told of a backend, but by its packets.
  */
 #include "bpf/cn_mptcp.bpf.h"
+#include "bpf/cn_settle.bpf.h"
 #include "bpf/cn_sock.bpf.h"
 
 #define CN_REFUSE 0 /* what a program of these returns: the call fails */
@@ -501,5 +503,17 @@ int cn_state(__u64 *ctx)
 		cn_end(sk, (int)ctx[1]);
 	else if ((int)ctx[1] == BPF_TCP_SYN_SENT && (int)ctx[2] == BPF_TCP_ESTABLISHED && sk)
 		cn_established(sk);
+	return 0;
+}
+
+SEC("iter/task_file")
+int cn_stuck(struct bpf_iter__task_file *ctx)
+{
+	struct file *file = ctx->file;
+	struct socket *sock = file ? bpf_sock_from_file(file) : NULL;
+	struct sock *sk = sock ? sock->sk : NULL;
+
+	if (sk && cn_settle_sock(sk))
+		__sync_fetch_and_add(&cn_settle_args.settled, 1);
 	return 0;
 }

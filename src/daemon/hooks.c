@@ -62,6 +62,11 @@ static int hook_connect_end(struct run *run, struct err *err)
 	return connect_detach(run->lb, err);
 }
 
+static int hook_connect_tick(struct run *run)
+{
+	return connect_tick(run->connect);
+}
+
 static void hook_connect_close(struct run *run)
 {
 	run->connect = connect_close(run->connect);
@@ -208,6 +213,7 @@ static const struct run_hook hooks[] = {
 	  .open = hook_connect_open,
 	  .configure = hook_connect_configure,
 	  .end = hook_connect_end,
+	  .tick = hook_connect_tick,
 	  .close = hook_connect_close,
 	  .status = hook_connect_status },
 	{ .name = "accelerate",

@@ -22,7 +22,10 @@ struct connect_opts {
  */
 int connect_open(struct lb *lb, const struct connect_opts *opts, struct connect **ret, struct err *err);
 
-/* Other cgroups from now on. */
+/*
+ * Other cgroups from now on. Sockets of one that is left keep their backends, are counted until they are closed, and are told of
+ * the service as before: what that needs stays attached to it until no socket is left that was given a backend by then.
+ */
 int connect_set_cgroups(struct connect *c, const struct connect_opts *opts, struct err *err);
 
 /*
@@ -31,6 +34,17 @@ int connect_set_cgroups(struct connect *c, const struct connect_opts *opts, stru
  * loaded; connect_close() it, and connect_open() another when the hook is wanted again.
  */
 int connect_detach(struct lb *lb, struct err *err);
+
+/* To be called a few times a second: lets go of cgroups that were left, and calls connect_settle() now and then. 0 or -errno. */
+int connect_tick(struct connect *c);
+
+/*
+ * Takes connections out of the count whose connect() failed before its first packet, at least age_ms (20 or more) ago, and
+ * whose socket is still open, for nobody tells the programs of that. Looks through the notes; only if one says that a
+ * handshake takes so long, through the files of all processes of our pid namespace, once for each. Sockets whose record is
+ * in their storage do not start such a look, but are found by it.
+ */
+int connect_settle(struct connect *c, uint32_t age_ms, uint32_t *ret_settled);
 
 /* From here on connect() of this socket of ours goes where it says, be that a service or not: for health checks. */
 int connect_exempt(const struct connect *c, int socket_fd);

@@ -196,3 +196,16 @@ char *cgroup_path(uint64_t id)
 	path[n] = '\0';
 	return strdup(path[strlen(root)] ? path + strlen(root) : "/");
 }
+
+bool cgroup_set_covers(const struct cgroup_set *s, uint64_t id)
+{
+	_cleanup_free_ char *root = NULL, *below = cgroup_path(id), *path = NULL;
+
+	if (!below || streq(below, "?") || cgroup_root(&root, NULL) < 0 ||
+	    asprintf(&path, "%s%s", root, streq(below, "/") ? "" : below) < 0)
+		return false;
+	for (size_t i = 0; i < s->n; i++)
+		if (is_below(path, s->v[i].path))
+			return true;
+	return false;
+}

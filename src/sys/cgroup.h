@@ -31,5 +31,8 @@ struct cgroup_set {
 int cgroup_set_open(const char *const *dirs, size_t n, struct cgroup_set *ret, struct err *err);
 void cgroup_set_done(struct cgroup_set *s);
 
+/* Is the cgroup with this id one of these, or below one? One that is gone is not. */
+bool cgroup_set_covers(const struct cgroup_set *s, uint64_t id);
+
 /* The path below the root of the cgroup with this id, "?" if it is gone. The caller frees it; NULL: no memory. */
 char *cgroup_path(uint64_t id);
