@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The demo of redirects: programs as they are (curl, redis-cli, redis-benchmark, wrk) and a transparent haproxy that none of them
+ * The demo of redirects: programs as they are (curl, redis-cli, psql, redis-benchmark, wrk) and a transparent haproxy that none of them
  * knows of. Straight, without the proxy; through it by nftables' REDIRECT; and by waggle, which joins both hops. In one table, with
  * what each program was answered and how many of its connections the proxy took.
  */
@@ -13,6 +13,7 @@
 #include "bench/http.h"
 #include "bench/stats.h"
 #include "cmd/cmd.h"
+#include "lab/postgres.h"
 #include "lab/redis.h"
 #include "lab/scene.h"
 #include "lab/sidecar.h"
@@ -41,8 +42,13 @@ static const struct program {
 } programs[] = {
 	{ "curl", "the bee dances", (const char *const[]){ "curl", "-sS", "http://" SCENE_HTTP1 ":80/", NULL } },
 	{ "redis-cli", "PONG", (const char *const[]){ "redis-cli", "-h", SCENE_HTTP1, "PING", NULL } },
+	/* The last, for it is left out where it is not installed. */
+	{ "psql", SCENE_HTTP1,
+	  (const char *const[]){ "psql", "-XAtq", "-h", SCENE_HTTP1, "-U", POSTGRES_USER, "-d", "postgres", "-c",
+				 "select host(inet_server_addr())", NULL } },
 };
 #define PROGRAMS ARRAY_SIZE(programs)
+#define PSQL (PROGRAMS - 1)
 
 static const struct load {
 	const char *word, *title, *unit, *url; /* no url: redis-benchmark */
@@ -61,8 +67,10 @@ struct demo {
 	bool json;
 	const struct lab *lab;
 	struct sidecar sidecar;
-	struct prog redis, waggle;
-	enum way way; /* that is made now */
+	struct prog redis, postgres, waggle;
+	struct postgres pg;
+	size_t n_programs; /* that are installed */
+	enum way way;	   /* that is made now */
 	struct {
 		char answer[ANSWER_MAX];
 		uint64_t taken; /* connections of it, by the proxy */
@@ -92,9 +100,10 @@ static int enter(struct demo *d, enum way way, struct err *err)
 
 static int ask(struct demo *d, size_t p, struct err *err)
 {
-	char log[PATH_MAX], name[32], *answer = d->answers[p][d->way].answer;
+	char log[PATH_MAX], psql[PATH_MAX + 8], name[32], *answer = d->answers[p][d->way].answer;
 	struct prog_spec spec = {
 		.argv = programs[p].argv,
+		.file = p == PSQL ? psql : NULL,
 		.netns_fd = lab_netns(d->lab, "client"),
 		.cgroup_fd = d->lab->programs_fd,
 		.log = log,
@@ -102,6 +111,7 @@ static int ask(struct demo *d, size_t p, struct err *err)
 	uint64_t before, after;
 	int r = sidecar_taken(d->lab, &before, err);
 
+	(void)snprintf(psql, sizeof(psql), "%s/psql", d->pg.bin);
 	(void)snprintf(name, sizeof(name), "%s-%s.out", programs[p].word, ways[d->way].word);
 	(void)snprintf(log, sizeof(log), "%s/%s", d->lab->dir, name);
 	if (r >= 0)
@@ -122,9 +132,10 @@ static int ask_all(struct demo *d, struct err *err)
 	int r = 0;
 
 	for (enum way way = 0; r >= 0 && way < _WAYS; way++) {
-		cmd_progress("curl and redis-cli, %s", ways[way].title);
+		cmd_progress("%s, %s", d->n_programs < PROGRAMS ? "curl and redis-cli" : "curl, redis-cli and psql",
+			     ways[way].title);
 		r = enter(d, way, err);
-		for (size_t p = 0; r >= 0 && p < PROGRAMS; p++)
+		for (size_t p = 0; r >= 0 && p < d->n_programs; p++)
 			r = ask(d, p, err);
 	}
 	return r;
@@ -170,6 +181,22 @@ static int measure(struct demo *d, struct err *err)
 	return 0;
 }
 
+/* Whoever has no PostgreSQL sees the rest. */
+static int start_postgres(struct demo *d, struct err *err)
+{
+	struct err why = {};
+
+	d->n_programs = PROGRAMS;
+	if (postgres_find(&d->pg, &why) >= 0) {
+		cmd_progress("a database of PostgreSQL beside them");
+		return postgres_start(d->lab, "http1", &d->pg, &d->postgres, err);
+	}
+	d->n_programs = PSQL;
+	cmd_progress_end();
+	(void)fprintf(stderr, "waggle: demo: psql is left out: %s\n", why.text);
+	return 0;
+}
+
 static int steps(struct demo *d, struct err *err)
 {
 	struct stats stats;
@@ -182,7 +209,11 @@ static int steps(struct demo *d, struct err *err)
 	if (r >= 0)
 		r = redis_start(d->lab, "http1", &d->redis, err);
 	if (r >= 0)
+		r = start_postgres(d, err);
+	if (r >= 0)
 		r = ask_all(d, err);
+	/* It has no part in what is measured. */
+	(void)prog_stop(&d->postgres, POSTGRES_STOP_MS);
 	if (r >= 0)
 		r = measure(d, err);
 	if (r >= 0)
@@ -212,7 +243,7 @@ static void print_table(const struct demo *d, const struct utsname *kernel)
 	       kernel->release, sysconf(_SC_NPROCESSORS_ONLN), d->rounds, d->seconds);
 	printf("%-28s %-11s %16s %16s %16s %8s\n", "", "", ways[0].title, ways[1].title, ways[2].title, "waggle");
 	printf("%-28s %-11s %16s %16s %16s %8s\n", "", "", "", "(before)", "(after)", "to nft");
-	for (size_t p = 0; p < PROGRAMS; p++) {
+	for (size_t p = 0; p < d->n_programs; p++) {
 		printf("%-28s %-11s", programs[p].word, "answer");
 		for (size_t way = 0; way < _WAYS; way++)
 			printf(" %16s", d->answers[p][way].answer);
@@ -234,7 +265,7 @@ static int print_json(const struct demo *d, const struct utsname *kernel)
 	json_t *answers = json_array(), *rows = json_array(), *root;
 	int r;
 
-	for (size_t p = 0; p < PROGRAMS; p++)
+	for (size_t p = 0; p < d->n_programs; p++)
 		for (size_t way = 0; way < _WAYS; way++)
 			(void)json_array_append_new(answers, json_pack("{s:s, s:s, s:s, s:b}", "program",
 								       programs[p].word, "way", ways[way].word,
@@ -262,7 +293,7 @@ static int print_json(const struct demo *d, const struct utsname *kernel)
 /* What makes the demo a failure although it ran: every answer is right, and the proxy had its part in all but the first way. */
 static int judge(const struct demo *d)
 {
-	for (size_t p = 0; p < PROGRAMS; p++)
+	for (size_t p = 0; p < d->n_programs; p++)
 		for (size_t way = 0; way < _WAYS; way++) {
 			if (!streq(d->answers[p][way].answer, programs[p].says))
 				return cmd_fail(EXIT_FAILED, "demo: %s, %s: was answered '%s'", programs[p].word,
@@ -303,7 +334,9 @@ int demo_redirect(const char *lab_name, uint64_t rounds, uint64_t seconds, bool 
 
 	if (!d || rounds > ROUNDS_MAX)
 		return cmd_fail(EXIT_FAILED, "demo: out of memory");
-	*d = (struct demo){ .rounds = rounds, .seconds = seconds, .json = json, .waggle.out = -1, .redis.out = -1 };
+	*d = (struct demo){
+		.rounds = rounds, .seconds = seconds, .json = json, .waggle.out = -1, .redis.out = -1, .postgres.out = -1
+	};
 	d->sidecar = (struct sidecar){ .server.out = -1, .proxy.out = -1 };
 	r = lab_run(lab_name, scene_hosts, ARRAY_SIZE(scene_hosts), in_lab, d, &err);
 	if (r >= 0)

@@ -26,14 +26,14 @@ static const char nat_rules[] = "table ip sidecar {\n"
 				"	chain output {\n"
 				"		type nat hook output priority -100;\n"
 				"		ip daddr " SCENE_HTTP1 " meta skuid != " USER
-				" tcp dport { 80, 81, %d } redirect to :%d\n"
+				" tcp dport { 80, 81, %d, %d } redirect to :%d\n"
 				"	}\n"
 				"}\n";
 
 static const char waggle_form[] = "redirect:\n"
 				  "  - cgroup: %1$s\n"
 				  "    to: 127.0.0.1:%2$d\n"
-				  "    ports: [ 80, 81, %3$d ]\n"
+				  "    ports: [ 80, 81, %3$d, %8$d ]\n"
 				  "    exclude-users: [ " USER " ]\n"
 				  /* There are no services: nobody has to ask for them. */
 				  "connect: { cgroups: [ %7$s/waggle ] }\n"
@@ -79,7 +79,7 @@ int sidecar_nat(const struct lab *lab, bool on, struct err *err)
 
 	if (!on)
 		return on_client(lab, unload, NULL, err);
-	(void)snprintf(rules, sizeof(rules), nat_rules, SIDECAR_REDIS_PORT, SIDECAR_PORT);
+	(void)snprintf(rules, sizeof(rules), nat_rules, SIDECAR_REDIS_PORT, SIDECAR_POSTGRES_PORT, SIDECAR_PORT);
 	r = on_client(lab, load, rules, err);
 	return r < 0 ? r : on_client(lab, brief, NULL, err);
 }
@@ -93,7 +93,7 @@ int sidecar_waggle(const struct lab *lab, struct prog *ret, struct err *err)
 	    prog_find("haproxy", haproxy, sizeof(haproxy)) < 0)
 		return err_set(err, -ENOENT, "wrk, nginx or haproxy is missing");
 	if (asprintf(&config, waggle_form, lab->programs, SIDECAR_PORT, SIDECAR_REDIS_PORT, wrk, nginx, haproxy,
-		     lab->cgroup) < 0)
+		     lab->cgroup, SIDECAR_POSTGRES_PORT) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	return waggle_run_start(lab, config, ret, err);
 }

@@ -13,6 +13,7 @@
 
 #define SIDECAR_PORT 15001
 #define SIDECAR_REDIS_PORT 6379
+#define SIDECAR_POSTGRES_PORT 5432
 
 struct sidecar {
 	struct prog server, proxy;

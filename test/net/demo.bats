@@ -43,18 +43,38 @@ whole_demo() {
 	nothing_left
 }
 
+export no_psql="^waggle: demo: psql is left out: PostgreSQL is not installed: 'tools/install-deps demo' installs the package postgresql\$"
+
 # Programs as they are: answered rightly each way, by the proxy where there is one.
 redirect_demo() {
+	local psql='[]'
+
 	demo_start --json redirect
 	wait "$DEMO" || { cat "$WORK/demo.err" >&2; return 1; }
-	jq -e '([.programs[] | "\(.program) \(.way) \(.answer) \(.proxied)"] | sort) == ([
+	if compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; then
+		psql='["psql straight 198.18.0.2 false", "psql nftables 198.18.0.2 true", "psql waggle 198.18.0.2 true"]'
+	else
+		grep -q "$no_psql" "$WORK/demo.err"
+	fi
+	jq -e --argjson psql "$psql" '([.programs[] | "\(.program) \(.way) \(.answer) \(.proxied)"] | sort) == ([
 			"curl straight the bee dances false", "curl nftables the bee dances true", "curl waggle the bee dances true",
-			"redis-cli straight PONG false", "redis-cli nftables PONG true", "redis-cli waggle PONG true"] | sort)
+			"redis-cli straight PONG false", "redis-cli nftables PONG true", "redis-cli waggle PONG true"] + $psql | sort)
 		and [.rows[].load] == ["keepalive", "connections", "latency", "redis"]
 		and all(.rows[]; .straight > 0 and .nftables > 0 and .waggle > 0)' "$WORK/demo.out" || {
 		cat "$WORK/demo.out" >&2
 		return 1
 	}
+	nothing_left
+}
+
+# Without PostgreSQL it says what is left out, and goes on.
+redirect_demo_without() {
+	[ ! -d /usr/lib/postgresql ] || mount -t tmpfs tmpfs /usr/lib/postgresql
+	demo_start redirect
+	demo_reached "$no_psql"
+	demo_reached 'curl and redis-cli, straight'
+	kill -TERM "$DEMO"
+	wait "$DEMO" || true
 	nothing_left
 }
 
@@ -135,6 +155,10 @@ broken_nginx() {
 
 @test "the demo of redirects: every program is answered, by the proxy where it should be" {
 	TEST_SECONDS=240 inside redirect_demo
+}
+
+@test "the demo of redirects without PostgreSQL" {
+	inside redirect_demo_without
 }
 
 @test "no demo of that name" {
