@@ -5,6 +5,8 @@
  * cn_state is attached to a tracepoint, once, and such a link cannot change its program: the new one is attached beside
  * the old one, which does no harm, and takes the place of its pin when everything else is done.
  */
+#include "hook/connect.h"
+
 #include <errno.h>
 
 #include <bpf/bpf.h>

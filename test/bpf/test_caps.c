@@ -13,6 +13,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <bpf/bpf.h>
+
+#include "abi/connect.h"
+#include "base/clock.h"
 #include "hook/accel.h"
 #include "hook/redirect.h"
 #include "sys/cgroup.h"
@@ -37,6 +41,20 @@ static struct {
 	uint64_t socket;
 } other;
 
+/* As if a connect() had failed a second ago: the notes are looked through, and the sockets of all processes. */
+static bool settles(struct connect *connect)
+{
+	struct cn_bucket b = { .key = { 1ULL << 60 | CN_NOTE_WRITTEN | CN_NOTE_COUNTED } };
+	_cleanup_close_ int fd = -1;
+	uint32_t zero = 0, n = 1;
+	char pin[300];
+
+	(void)snprintf(pin, sizeof(pin), "%s/cn_notes", cn.pins);
+	fd = bpf_obj_get(pin);
+	b.of[0].since = (uint32_t)(clock_ms() * 1000 - 1000000) | 1;
+	return fd >= 0 && !bpf_map_update_elem(fd, &zero, &b, BPF_ANY) && connect_settle(connect, 20, &n) >= 0 && !n;
+}
+
 /* Services, and the connect hook. */
 static bool balances(void)
 {
@@ -46,7 +64,8 @@ static bool balances(void)
 	bool taken_over;
 	struct lb *lb;
 
-	return lb_open(&limits, &lb, &taken_over, NULL) >= 0 && connect_open(lb, &opts, &connect, NULL) >= 0;
+	return lb_open(&limits, &lb, &taken_over, NULL) >= 0 && connect_open(lb, &opts, &connect, NULL) >= 0 &&
+	       settles(connect);
 }
 
 /* Redirects and policy. */

@@ -173,6 +173,30 @@ inbound() {
 	run_stop
 }
 
+# The resolver of libc asks a server that nobody can reach, and is answered by the one on this machine.
+dns() {
+	local names=(--keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --bind-interfaces --pid-file= --user=root
+		--listen-address=127.0.0.1 --port=15053 --address=/bee.test/198.18.0.2)
+
+	servers
+	haproxy_start 15001
+	start_in proxy dnsmasq "${names[@]}"
+	until_true 10 answers 127.0.0.1 15053
+	printf 'nameserver 198.18.9.53\noptions timeout:1 attempts:1\n' >"$WORK/resolv.conf"
+	mount --bind "$WORK/resolv.conf" "$(readlink -f /etc/resolv.conf)"
+	[ -z "$(getent ahostsv4 bee.test)" ]
+	redirect 'dns: 127.0.0.1:15053'
+	run_start
+	until_true 10 proxy_is_up
+	until_true 10 getent ahostsv4 bee.test
+	getent ahostsv4 bee.test | grep -q '^198.18.0.2 '
+	[ "$(redirected http://bee.test:8080/)" = "198.18.0.2 by 198.18.0.2:8080" ]
+	status_is 'counters.dns >= 3' true
+	# Whoever is in another cgroup asks in vain.
+	[ -z "$(in_group out getent ahostsv4 bee.test)" ]
+	run_stop
+}
+
 redis_through_it() {
 	servers
 	haproxy_start 15001
@@ -404,6 +428,11 @@ wrong_usage() {
 
 @test "inbound: connections to a server come to its proxy first" {
 	inside inbound
+}
+
+@test "dns: a program's resolver is answered by another server than it asked" {
+	command -v dnsmasq >/dev/null || [ -x /usr/sbin/dnsmasq ] || skip "dnsmasq is missing: sudo tools/install-deps test"
+	inside dns
 }
 
 @test "redis-cli through the proxy" {
