@@ -157,7 +157,7 @@ static json_t *counters_json(const struct redirect *redirect)
 
 void run_redirect_status(const struct run *run, json_t *ret)
 {
-	const struct config *c = run->config;
+	const struct config *c = redirect_config(run->redirect);
 	json_t *redirects = json_array(), *policies = json_array();
 	char to[ADDR_TEXT_MAX];
 

@@ -51,8 +51,8 @@ static int hook_connect_configure(struct run *run, const struct config *was, str
 {
 	struct connect_opts opts = connect_opts_of(run->config);
 
-	if (strings_equal(&run->config->connect_cgroups, &was->connect_cgroups))
-		return 0;
+	/* Also if the names are the same: they may be those of other cgroups now, or have been of none. */
+	(void)was;
 	return connect_set_cgroups(run->connect, &opts, err);
 }
 

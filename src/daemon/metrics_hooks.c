@@ -89,7 +89,7 @@ static bool is_policy(enum rd_stat stat)
 
 static void entries_text(FILE *f, const struct run *run)
 {
-	const struct config *c = run->config;
+	const struct config *c = redirect_config(run->redirect);
 
 	metrics_family(f, "waggle_redirect_entry_connections_total", "counter",
 		       "Connections that an entry of the redirects decided on.");

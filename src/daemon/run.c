@@ -433,6 +433,7 @@ static void run_done(struct run *run)
 	run->history = history_free(run->history);
 	run->lb = lb_close(run->lb);
 	run->config = config_free(run->config);
+	run->kept = config_free(run->kept);
 	free(run->keep_path);
 }
 

@@ -21,6 +21,7 @@ struct run {
 	struct ev_loop *loop;
 	const char *path; /* of the configuration */
 	struct config *config;
+	struct config *kept; /* an older one that a hook still goes by, for it could not take the new one; may be NULL */
 	struct lb *lb;
 	bool taken_over; /* the tables of a process before us */
 	struct services *services;

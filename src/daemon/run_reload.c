@@ -78,6 +78,19 @@ static json_t *reload_answer(const struct services_diff *diff, int changed, json
 			 (json_int_t)diff->backends_removed, "warnings", warnings);
 }
 
+/* A hook that could not take the new configuration goes on by the one before, and reads it. */
+static void reload_release(struct run *run, struct config *was)
+{
+	const struct config *used = run->redirect ? redirect_config(run->redirect) : NULL;
+
+	if (run->kept != used)
+		run->kept = config_free(run->kept);
+	if (was == used)
+		run->kept = was;
+	else
+		(void)config_free(was);
+}
+
 static int reload_do(struct run *run, json_t **ret)
 {
 	struct config *was = run->config, *now = NULL;
@@ -109,7 +122,7 @@ static int reload_do(struct run *run, json_t **ret)
 	hooks_configure(run, was, warnings);
 	metrics_configure(run, warnings);
 	hooks_applied(run);
-	(void)config_free(was);
+	reload_release(run, was);
 	run->reloads++;
 	run->loaded_ms = clock_ms();
 	run->last_error[0] = '\0';

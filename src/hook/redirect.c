@@ -277,6 +277,11 @@ int redirect_apply(struct redirect *r, const struct config *c, struct err *err)
 	return e;
 }
 
+const struct config *redirect_config(const struct redirect *r)
+{
+	return r->config;
+}
+
 int redirect_event_fd(const struct redirect *r)
 {
 	return r->epoll;

@@ -31,10 +31,13 @@ int redirect_open(const struct redirect_opts *opts, struct redirect **ret, struc
 
 /*
  * From here on c decides: its redirects, identities and policies; for every connection either the old or the new ones.
- * c stays the caller's and must live until the next call or redirect_close(). Cgroups that do not exist are waited for.
+ * c stays the caller's and must live until the next call that does not fail, or redirect_close(). Cgroups that do not exist are waited for.
  * On failure everything is as it was before.
  */
 int redirect_apply(struct redirect *r, const struct config *c, struct err *err);
+
+/* What decides now: the c of the last redirect_apply() that did not fail; NULL: none yet. */
+const struct config *redirect_config(const struct redirect *r);
 
 /* Readable when redirect_dispatch() has something to do: cgroups that came or went, and what the programs tell. */
 int redirect_event_fd(const struct redirect *r);
