@@ -42,7 +42,9 @@ static const struct {
 	  "Client, balancer and two web servers are network namespaces on one bridge; wrk runs with one thread, each nginx with one "
 	  "worker, haproxy with one thread. What a way needs runs only while it is measured. For XDP the hosts send whole "
 	  "checksums, and what is larger than the MTU is cut before it, for it can deal with neither; everything else keeps the offloads of veth. The "
-	  "programs whose sockets are joined are named to waggle, so that it does not watch them first." },
+	  "programs whose sockets are joined are named to waggle, so that it does not watch them first. Published gains are those "
+	  "of the tutorial that the comparison comes from (feiskyer/ebpf-apps), with containers of a machine of its own: +10.8 % "
+	  "by joining nginx's sockets, +30.8 % by XDP, both over the first way." },
 	{ "redirect",
 	  "The same transparent haproxy is reached by a rule of nftables and by waggle's redirect; it reads "
 	  "SO_ORIGINAL_DST in both, and its own connections are told by its user." },

@@ -5,6 +5,7 @@
 load ../lib/net.bash
 load ../lib/bench.bash
 
+export PAGE_CHECK=$BATS_TEST_DIRNAME/../tools/page_check.py
 export WAGGLE_BENCH_LAB=waggle-bench-cl-test-$$
 
 # One page: every element is ended, and nothing is run or fetched.
@@ -21,7 +22,10 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.seen.add(tag)
-        if tag in ("script", "link", "img", "iframe") or any(k in ("src", "href") or k.startswith("on") for k, _ in attrs):
+        if tag in ("script", "link", "img", "iframe") or any(
+                k in ("src", "href", "srcset", "data", "action") or k.startswith("on") or
+                (k.endswith(":href") and not v.startswith("#")) or "url(" in (v or "").replace("url(#", "")
+                for k, v in attrs):
             self.bad.append((tag, attrs))
         if tag != "meta":
             self.open.append(tag)
@@ -55,6 +59,11 @@ every_way() {
 		return 1
 	}
 	whole_page "$WORK/report/classic.html"
+	# The published gains stand beside, with the machine.
+	for words in 'Published gains' '+10.8 %' '+30.8 %' 'Processors' 'Kernel'; do
+		grep -qF -- "$words" "$WORK/report/classic.html"
+	done
+	"$PAGE_CHECK" "file://$WORK/report/classic.html" "$TOOLS/../../screenshots" report
 	nothing_left
 }
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Looks at the status page with a browser, as people would, while things happen to the services.
 usage: page_check.py URL SHOTS live PID SERVICE BACKEND    PID serves BACKEND, and is killed
-       page_check.py URL SHOTS many N                      N backends"""
+       page_check.py URL SHOTS many N                      N backends
+       page_check.py file:PATH SHOTS report                a benchmark's report, without a network"""
 import json
 import os
 import signal
@@ -106,9 +107,11 @@ CONTRAST = """[...document.querySelectorAll('body *')].filter(e => e.checkVisibi
     let under = e;
     while (under.parentElement && rgb(getComputedStyle(under).backgroundColor)[3] === 0)
         under = under.parentElement;
-    const two = [light(rgb(getComputedStyle(e).color)), light(rgb(getComputedStyle(under).backgroundColor))];
+    const ground = rgb(getComputedStyle(under).backgroundColor), canvas = matchMedia('(prefers-color-scheme: dark)').matches ? 18 : 255;
+    const ink = getComputedStyle(e)[e instanceof SVGElement ? 'fill' : 'color'];
+    const two = [light(rgb(ink)), light(ground[3] === 0 ? [canvas, canvas, canvas] : ground)];
     const ratio = (Math.max(...two) + 0.05) / (Math.min(...two) + 0.05);
-    return ratio < 4.5 ? [`${e.className || e.tagName} '${e.textContent.trim().slice(0, 30)}' ${ratio.toFixed(2)}`] : [];
+    return ratio < 4.5 ? [`${e.tagName} ${e.getAttribute('class') ?? ''} '${e.textContent.trim().slice(0, 30)}' ${ratio.toFixed(2)}`] : [];
 })"""
 
 
@@ -231,6 +234,25 @@ def many(browser, url, directory, n):
         fail("the browser complains: " + "; ".join(browser.complaints))
 
 
+def report(browser, url, directory):
+    browser.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
+    browser.size(1440, 900)
+    browser.call("Page.navigate", url=url)
+    browser.until("document.readyState === 'complete' && document.querySelectorAll('main table').length > 1", "it is there")
+    drawn = "[...document.querySelectorAll('svg')].map(s => s.getBBox().width * s.getBBox().height)"
+    if not browser.run("(areas => areas.length > 0 && areas.every(a => a > 0))(%s)" % drawn):
+        fail("there is no plot, or an empty one: %s" % browser.run(drawn))
+    if not browser.run("document.querySelectorAll('h1').length === 1 && document.documentElement.lang === 'en'"):
+        fail("it has no heading, or no language")
+    for scheme in ("dark", "light"):
+        check_contrast(browser, scheme)
+    shots(browser, directory, "report")
+    browser.size(390, 844)
+    browser.until("document.documentElement.scrollWidth <= 390", "nothing sticks out on a telephone")
+    if browser.complaints:
+        fail("the browser complains: " + "; ".join(browser.complaints))
+
+
 def main():
     url, directory, what = sys.argv[1:4]
     with tempfile.TemporaryDirectory(dir=os.environ.get("WORK"), ignore_cleanup_errors=True) as profile:
@@ -238,9 +260,11 @@ def main():
         try:
             if what == "live":
                 live(browser, url, directory, int(sys.argv[4]), sys.argv[5], sys.argv[6])
+            elif what == "report":
+                report(browser, url, directory)
             else:
                 many(browser, url, directory, int(sys.argv[4]))
-            away = [u for u in browser.urls if not u.startswith(url + "/") and not u.startswith("about:")]
+            away = [u for u in browser.urls if u != url and not u.startswith((url + "/", "about:"))]
             if away:
                 fail("it asks others: %s" % away)
         finally:
