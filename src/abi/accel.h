@@ -142,7 +142,7 @@ struct ac_sock {
 	__u64 born_ns;
 	__u64 joined_bytes; /* sent to the peer's queue directly */
 	__u64 joined_sends;
-	__u64 tcp_bytes; /* sent by TCP while in the map */
+	__u64 tcp_bytes; /* sent by TCP: in records of ac_dump only */
 	__u64 tcp_sends;
 	__u64 fallbacks;
 	__u64 task;	/* the task that sends while the socket is to leave: its address, never followed */

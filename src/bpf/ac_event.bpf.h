@@ -23,6 +23,14 @@ static __always_inline void ac_fill_addrs(__u64 sk_addr, __u32 *local, __u32 *re
 	}
 }
 
+/* Sent by TCP, joined or not: what has gone straight into a queue is not among it. */
+static __always_inline __u64 ac_tcp_bytes(__u64 sk_addr)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk_addr;
+
+	return BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+}
+
 static __always_inline struct ac_event *ac_event_new(enum ac_event_type type)
 {
 	struct ac_event *e = bpf_ringbuf_reserve(&ac_events, sizeof(*e), 0);
@@ -74,7 +82,7 @@ static __always_inline void ac_event_sock(const struct ac_sock *st, enum ac_even
 	e->exe = st->exe;
 	e->is_server = st->is_server;
 	e->joined_bytes = st->joined_bytes;
-	e->tcp_bytes = st->tcp_bytes;
+	e->tcp_bytes = ac_tcp_bytes(st->self);
 	ac_fill_addrs(st->self, e->local_addr, e->remote_addr, &e->local_port, &e->remote_port, &e->family, &e->netns);
 	ac_event_submit(e, always);
 }
@@ -93,6 +101,7 @@ static __always_inline void ac_event_noted(const struct ac_noted *of, enum ac_ev
 	e->peer_cookie = of->peer_cookie;
 	e->exe = of->exe;
 	e->is_server = of->is_server;
+	e->tcp_bytes = ac_tcp_bytes(of->self);
 	ac_fill_addrs(of->self, e->local_addr, e->remote_addr, &e->local_port, &e->remote_port, &e->family, &e->netns);
 	ac_event_submit(e, false);
 }

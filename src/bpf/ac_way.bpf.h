@@ -233,7 +233,6 @@ static __always_inline enum ac_why ac_way(struct ac_sock *st, const struct ac_ct
 static __always_inline void ac_way_note(struct ac_sock *st, enum ac_why why, __u32 size)
 {
 	if (why) {
-		st->tcp_bytes += size;
 		st->tcp_sends++;
 	} else {
 		st->joined_bytes += size;

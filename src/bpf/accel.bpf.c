@@ -442,7 +442,7 @@ int ac_dump(struct bpf_iter__tcp *ctx)
 			d.sock.peer_cookie = peer->server_cookie;
 	}
 	ac_fill_addrs((__u64)sk, d.local_addr, d.remote_addr, &d.local_port, &d.remote_port, &d.family, &d.netns);
-	d.sock.tcp_bytes = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+	d.sock.tcp_bytes = ac_tcp_bytes((__u64)tp);
 	d.tcp_state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	d.inode = BPF_CORE_READ(sk, sk_socket, file, f_inode, i_ino);
 	d.cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);

@@ -91,6 +91,8 @@ filters() {
 	until_true 20 told process 'length == 6 and all(.[]; .process == "curl")'
 	until_true 20 grep -q '"program":"httpd"' "$WORK/program"
 	until_true 20 told program 'all(.[]; .event == "closed" and .program == "httpd")'
+	# What was sent is told, joined or not: six answers.
+	until_true 20 told program 'map(select(.joined_bytes + .tcp_bytes > 0)) | length == 6'
 	! grep -v "\"pid\":$$,\\|\"pid\":$$}" "$WORK/nobody"
 	! "$WAGGLE" trace --address nowhere 2>"$WORK/err"
 	grep -q "'nowhere' is no address" "$WORK/err"
