@@ -5,13 +5,8 @@
 #include <time.h>
 
 #include "abi/capture.h"
+#include "ctl/client.h"
 #include "ctl/table.h"
-
-static int bad(struct err *err)
-{
-	return err_set(err, -EPROTO,
-		       "the answer is not what this version of waggle expects: use the same version on both sides");
-}
 
 static const char *text_of(json_t *o, const char *key)
 {
@@ -95,7 +90,7 @@ static int write_packet(struct ctl_capture *c, json_t *event, struct err *err)
 	int r;
 
 	if (!verdict || !reason || !text_of(event, "hook") || !json_is_object(in))
-		return bad(err);
+		return ctl_mismatch(NULL, err);
 	if (asprintf(&comment, "service=%s backend=%s verdict=%s reason=%s", service ? service : "-",
 		     backend ? backend : "-", verdict, reason) < 0) {
 		comment = NULL;
@@ -104,7 +99,7 @@ static int write_packet(struct ctl_capture *c, json_t *event, struct err *err)
 	r = write_side(c, event, in, PCAPNG_IN, comment);
 	if (r >= 0 && json_is_object(out))
 		r = write_side(c, event, out, PCAPNG_OUT, comment);
-	return r == -EPROTO ? bad(err) : r < 0 ? err_set(err, r, "%s", strerror(-r)) : 0;
+	return r == -EPROTO ? ctl_mismatch(NULL, err) : r < 0 ? err_set(err, r, "%s", strerror(-r)) : 0;
 }
 
 /* "12:34:56.123456789" of the local day. */
@@ -146,24 +141,16 @@ static int show(json_t *event, FILE *out)
 	return 0;
 }
 
-/* The line is made whole first: whatever the words in it are, none carries a control character to the terminal. */
 static int show_packet(struct ctl_capture *c, json_t *event, struct err *err)
 {
-	_cleanup_free_ char *line = NULL;
-	size_t n = 0;
-	FILE *f = open_memstream(&line, &n);
-	int r;
+	struct table_line line;
+	int r = table_line_begin(&line, err), end;
 
-	if (!f)
-		return err_set(err, -ENOMEM, "out of memory");
-	r = show(event, f);
-	if (fclose(f))
-		return err_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
-		return bad(err);
-	table_filter(line, n - 1);
-	(void)fputs(line, c->out);
-	return 0;
+		return r;
+	r = show(event, line.f);
+	end = table_line_end(&line, r < 0 ? NULL : c->out, err);
+	return r < 0 ? ctl_mismatch(NULL, err) : end;
 }
 
 void ctl_capture_tell_start(json_t *event, FILE *out)
@@ -186,7 +173,7 @@ int ctl_capture_event(struct ctl_capture *c, json_t *event, struct err *err)
 	int r;
 
 	if (!word)
-		return bad(err);
+		return ctl_mismatch(NULL, err);
 	if (streq(word, "lost")) {
 		c->n_lost += (uint64_t)json_integer_value(json_object_get(event, "count"));
 		return 0;
@@ -198,7 +185,7 @@ int ctl_capture_event(struct ctl_capture *c, json_t *event, struct err *err)
 		return 0;
 	}
 	if (!streq(word, "packet"))
-		return bad(err);
+		return ctl_mismatch(NULL, err);
 	r = c->pcapng.f ? write_packet(c, event, err) : c->out ? show_packet(c, event, err) : 0;
 	if (r >= 0)
 		c->n_packets++;

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <jansson.h>
 #include <sys/types.h>
 
@@ -17,6 +18,14 @@ int ctl_call(const char *path, json_t *body, json_t **ret, struct err *err);
 
 /* The same, and *ret is the answer also when the daemon refused (-EREMOTEIO). */
 int ctl_call_answer(const char *path, json_t *body, json_t **ret, struct err *err);
+
+/* -EPROTO, and a sentence: its `what` (NULL: the answer as a whole) is another one than was to be expected. */
+static inline int ctl_mismatch(const char *what, struct err *err)
+{
+	return err_set(err, -EPROTO,
+		       "the answer%s%s%s not what this version of waggle expects: use the same version on both sides",
+		       what ? "'s " : "", what ? what : "", what ? " are" : " is");
+}
 
 /* A part of a path with what has a meaning there written as %XX. The caller's to free; NULL: no memory. */
 char *ctl_escape(const char *text);

@@ -4,15 +4,8 @@
 #include <errno.h>
 #include <time.h>
 
+#include "ctl/client.h"
 #include "ctl/table.h"
-
-static int render_bad(struct err *err, const char *what)
-{
-	return err_set(err, -EPROTO,
-		       "the answer's %s are not what this version of waggle expects: use the same version on "
-		       "both sides",
-		       what);
-}
 
 /* NULL where the field is null or absent. */
 static const char *text_or_null(json_t *o, const char *key)
@@ -72,7 +65,7 @@ static int render_pairs(struct table *t, json_t *pairs, struct err *err)
 
 		if ((!client && !server) || (client && render_end(t, client, reason, text) < 0) ||
 		    (server && render_end(t, server, client ? NULL : reason, text) < 0))
-			return render_bad(err, "sockets");
+			return ctl_mismatch("sockets", err);
 	}
 	return 0;
 }
@@ -91,7 +84,7 @@ int ctl_render_sockets(json_t *root, FILE *out, struct err *err)
 
 	if (!json_is_array(pairs) || !json_is_array(singles) ||
 	    json_unpack(root, "{s:{s:I, s:I, s:I}}", "summary", "pairs", &n, "joined", &joined, "singles", &n_singles))
-		return render_bad(err, "sockets");
+		return ctl_mismatch("sockets", err);
 	table_init(&t, socket_cols, ARRAY_SIZE(socket_cols));
 	r = render_pairs(&t, pairs, err);
 	if (r >= 0)
@@ -121,14 +114,14 @@ int ctl_render_programs(json_t *root, FILE *out, struct err *err)
 	size_t i;
 
 	if (!json_is_array(list))
-		return render_bad(err, "programs");
+		return ctl_mismatch("programs", err);
 	table_init(&t, program_cols, ARRAY_SIZE(program_cols));
 	json_array_foreach(list, i, exe) {
 		const char *state, *name, *path = text_or_null(exe, "path");
 		json_int_t reads;
 
 		if (json_unpack(exe, "{s:s, s:s, s:I}", "state", &state, "name", &name, "reads", &reads))
-			return render_bad(err, "programs");
+			return ctl_mismatch("programs", err);
 		table_cell(&t, "%s", state);
 		table_cell(&t, "%s", name);
 		table_cell(&t, "%lld", (long long)reads);
@@ -271,10 +264,10 @@ static int render_event(json_t *event, FILE *out, struct err *err)
 	int r;
 
 	if (json_unpack(event, "{s:s, s?s}", "event", &word, "time", &iso))
-		return render_bad(err, "events");
+		return ctl_mismatch("events", err);
 	if (streq(word, "lost")) {
 		if (json_unpack(event, "{s:I}", "count", &count))
-			return render_bad(err, "events");
+			return ctl_mismatch("events", err);
 		(void)fprintf(out, "%-15s  %-11s  %lld event%s came faster than they were read\n", "", word, count,
 			      plural(count));
 		return 0;
@@ -292,26 +285,17 @@ static int render_event(json_t *event, FILE *out, struct err *err)
 		r = render_rule(when, word, event, out);
 	else
 		r = render_socket(when, word, event, out);
-	return r < 0 ? render_bad(err, "events") : 0;
+	return r < 0 ? ctl_mismatch("events", err) : 0;
 }
 
-/* The line is made whole first: whatever the words in it are, none carries a control character to the terminal. */
 int ctl_render_event(json_t *event, FILE *out, struct err *err)
 {
-	_cleanup_free_ char *line = NULL;
-	size_t n = 0;
-	FILE *f = open_memstream(&line, &n);
-	int r;
+	struct table_line line;
+	int r = table_line_begin(&line, err), end;
 
-	if (!f)
-		return err_set(err, -ENOMEM, "out of memory");
-	r = render_event(event, f, err);
-	if (fclose(f) && r >= 0)
-		return err_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
-	if (n)
-		table_filter(line, n - 1);
-	(void)fputs(line, out);
-	return 0;
+	r = render_event(event, line.f, err);
+	end = table_line_end(&line, r < 0 ? NULL : out, err);
+	return r < 0 ? r : end;
 }

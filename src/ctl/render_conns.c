@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "ctl/render.h"
+#include "ctl/client.h"
 #include "ctl/table.h"
 
 static const struct table_col cols[] = {
@@ -44,15 +45,11 @@ int ctl_render_conns(json_t *root, FILE *out, struct err *err)
 	size_t i;
 
 	if (!json_is_array(conns) || !json_is_boolean(more) || json_unpack(root, "{s:I}", "room", &room))
-		return err_set(err, -EPROTO,
-			       "the answer's connections are not what this version of waggle expects: use the same "
-			       "version on both sides");
+		return ctl_mismatch("connections", err);
 	table_init(&t, cols, ARRAY_SIZE(cols));
 	json_array_foreach(conns, i, conn)
 		if (render_conn(&t, conn) < 0)
-			return err_set(err, -EPROTO,
-				       "a connection of the answer is not what this version of waggle expects: use "
-				       "the same version on both sides");
+			return ctl_mismatch("connections", err);
 	if (t.n && table_print(&t, out) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	(void)fprintf(out, "%zu connection%s%s; the table has room for %lld\n", json_array_size(conns),

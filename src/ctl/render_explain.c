@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 
+#include "ctl/client.h"
 #include "ctl/render.h"
 
 static const char *text_of(json_t *o, const char *key, const char *none)
@@ -56,9 +57,7 @@ int ctl_render_explain(json_t *root, FILE *out, struct err *err)
 	if (json_unpack(root, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "client", &client, "listen", &listen,
 			"protocol", &protocol, "interface", &interface, "hook", &hook, "verdict", &verdict, "reason",
 			&reason, "text", &text))
-		return err_set(err, -EPROTO,
-			       "the answer is not what this version of waggle expects: use the same version on both "
-			       "sides");
+		return ctl_mismatch(NULL, err);
 	(void)fprintf(out, "%-12s%s %s -> %s, in by %s (%s)\n", "flow:", protocol, client, listen, interface, hook);
 	render_service(root, out);
 	render_conn(root, out);

@@ -2,13 +2,8 @@
 #include <errno.h>
 
 #include "ctl/render.h"
+#include "ctl/client.h"
 #include "ctl/table.h"
-
-static int render_bad(struct err *err)
-{
-	return err_set(err, -EPROTO,
-		       "the answer is not what this version of waggle expects: use the same version on both sides");
-}
 
 static const char *plural(json_int_t n)
 {
@@ -209,7 +204,7 @@ int ctl_render_status(json_t *root, FILE *out, struct err *err)
 	size_t i;
 
 	if (render_head(root, out) < 0)
-		return render_bad(err);
+		return ctl_mismatch(NULL, err);
 	if (!json_is_array(services))
 		return 0;
 	render_hooks(json_object_get(root, "hooks"), out);
@@ -217,7 +212,7 @@ int ctl_render_status(json_t *root, FILE *out, struct err *err)
 	table_init(&t, cols, ARRAY_SIZE(cols));
 	json_array_foreach(services, i, service)
 		if (render_service(&t, service) < 0)
-			return render_bad(err);
+			return ctl_mismatch(NULL, err);
 	if (t.n && table_print(&t, out) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	render_troubles(services, out);
@@ -233,7 +228,7 @@ int ctl_render_reload(json_t *root, FILE *out, struct err *err)
 	if (json_unpack(root, "{s:{s:I, s:I, s:I}, s:{s:I, s:I}, s:o}", "services", "added", &s_added, "removed",
 			&s_removed, "changed", &s_changed, "backends", "added", &b_added, "removed", &b_removed,
 			"warnings", &warnings))
-		return render_bad(err);
+		return ctl_mismatch(NULL, err);
 	if (s_added + s_removed + s_changed + b_added + b_removed)
 		(void)fprintf(out,
 			      "services: %lld added, %lld removed, %lld changed; backends: %lld added, %lld removed\n",

@@ -91,6 +91,29 @@ static void row_print(const struct table *t, const int *widths, char *const *cel
 	}
 }
 
+int table_line_begin(struct table_line *line, struct err *err)
+{
+	*line = (struct table_line){};
+	line->f = open_memstream(&line->text, &line->n);
+	return line->f ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+int table_line_end(struct table_line *line, FILE *out, struct err *err)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (fclose(line->f)) {
+		free(line->text);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	text = line->text;
+	if (!out || !line->n)
+		return 0;
+	table_filter(text, line->n - 1);
+	(void)fputs(text, out);
+	return 0;
+}
+
 int table_print(const struct table *t, FILE *out)
 {
 	_cleanup_free_ int *widths = calloc(t->n_cols, sizeof(*widths));

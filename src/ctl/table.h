@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "base/err.h"
 #include "base/util.h"
 
 struct table_col {
@@ -24,6 +25,18 @@ void table_done(struct table *t);
 
 /* Control characters become '?'. Cells are filtered already. */
 void table_filter(char *text, size_t n);
+
+/*
+ * Text that is made whole before it is shown: whatever the words in it are, none carries a control character to the terminal.
+ * After table_line_begin() it is written into .f, and table_line_end() shows it; out NULL: it is forgotten.
+ */
+struct table_line {
+	FILE *f;
+	char *text;
+	size_t n;
+};
+int table_line_begin(struct table_line *line, struct err *err);
+int table_line_end(struct table_line *line, FILE *out, struct err *err);
 
 /* The next cell of the row, then of the next row. */
 void table_cell(struct table *t, const char *fmt, ...) _printf_(2, 3);

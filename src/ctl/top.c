@@ -208,9 +208,7 @@ int top_look(struct top *t, struct err *err)
 
 	list = json_object_get(root, sources[t->view].list);
 	if (r >= 0 && !json_is_array(list))
-		r = err_set(err, -EPROTO,
-			    "the answer is not what this version of waggle expects: use the same version on both "
-			    "sides");
+		r = ctl_mismatch(NULL, err);
 	t->problem.text[0] = '\0';
 	if (r >= 0) {
 		rows_take(t, list);
