@@ -54,14 +54,18 @@ static __always_inline int pk_parse_v4(struct pk_ctx *ctx, struct pk_pkt *p)
 	p->tos = ip->tos;
 	pk_addr_v4(&p->src, ip->src);
 	pk_addr_v4(&p->dst, ip->dst);
+	off = bpf_ntohs(ip->frag_off) & (IP_MF | IP_OFFSET);
+	if (off)
+		p->frag_id = ip->id;
 	p->l4 = (__u16)(p->l3 + ihl);
+	/* Behind options the segment's header is farther than what was pulled. */
+	if (ihl > sizeof(*ip))
+		pk_pull(ctx, p->l4 + sizeof(struct pk_tcp));
 	/* ICMPv6 in IPv4 is nothing. */
 	if (p->proto == IPPROTO_ICMPV6)
 		return PK_NOT_OURS;
-	off = bpf_ntohs(ip->frag_off) & (IP_MF | IP_OFFSET);
 	if (off) {
 		p->frag = off & IP_OFFSET ? PK_FRAG_LATER : PK_FRAG_FIRST;
-		p->frag_id = ip->id;
 		if (p->frag == PK_FRAG_LATER)
 			return PK_GO;
 	}
@@ -73,6 +77,7 @@ __noinline int pk_parse_ext(struct pk_ctx *ctx, struct pk_pkt *p)
 {
 	if (!p)
 		return PK_TRUNCATED;
+	pk_pull(ctx, PK_HEAD + sizeof(struct pk_tcp));
 	PK_UNROLL_NO
 	for (int i = 0; i <= PK_EXT_HEADERS; i++) {
 		const __u8 *h;

@@ -30,7 +30,11 @@ static __always_inline int pk_resize(struct pk_ctx *ctx, __u32 len)
 
 	return have == len ? 0 : (int)bpf_xdp_adjust_tail(ctx, (int)len - (int)have);
 #else
-	return ctx->len == len ? 0 : (int)bpf_skb_change_tail(ctx, len, 0);
+	if (ctx->len != len)
+		return (int)bpf_skb_change_tail(ctx, len, 0);
+	/* Which would have made all of it reachable. */
+	pk_pull(ctx, len);
+	return 0;
 #endif
 }
 

@@ -84,6 +84,8 @@ struct plan {
 	struct gen_end from, to;
 	uint8_t proto;
 	uint8_t tcp_flags;
+	uint16_t window;
+	uint32_t seq, ack;
 	uint32_t payload;
 	bool odd; /* options, extension headers, fragments: now and then */
 };
@@ -137,11 +139,11 @@ static size_t put_tcp(struct gen *g, uint8_t *at, const struct plan *p)
 
 	put16(at, p->from.port);
 	put16(at + 2, p->to.port);
-	put32(at + 4, 0x01020304);
-	put32(at + 8, 0x05060708);
+	put32(at + 4, p->seq);
+	put32(at + 8, p->ack);
 	at[12] = (uint8_t)((20 + opts) / 4 << 4);
 	at[13] = p->tcp_flags;
-	put16(at + 14, 512);
+	put16(at + 14, p->window);
 	put16(at + 16, 0);
 	put16(at + 18, 0);
 	return 20 + opts + put_pattern(at + 20 + opts, p->payload);
@@ -301,6 +303,23 @@ static uint8_t flags_of(struct gen *g)
 	return one_in(g, 30) ? (uint8_t)below(g, 256) : common[below(g, sizeof(common))];
 }
 
+static uint32_t number(struct gen *g)
+{
+	return below(g, 65536) << 16 | below(g, 65536);
+}
+
+static void choose_numbers(struct gen *g, struct plan *p)
+{
+	p->seq = 0x01020304;
+	p->ack = 0x05060708;
+	p->window = 512;
+	if (!g->numbers || one_in(g, 3))
+		return;
+	p->seq = number(g);
+	p->ack = number(g);
+	p->window = (uint16_t)below(g, 65536);
+}
+
 static uint32_t payload_of(struct gen *g)
 {
 	if (one_in(g, 8))
@@ -313,7 +332,29 @@ static void to_service(struct gen *g, struct plan *p)
 	p->from.addr = gen_client(g->family, below(g, GEN_CLIENTS));
 	p->from.port = gen_client_port(below(g, GEN_PORTS));
 	p->to.addr = gen_vip(g->family);
-	p->to.port = gen_port(below(g, GEN_SERVICES));
+	p->to.port = gen_port(g->numbers && one_in(g, 2) ? 0 : below(g, GEN_SERVICES));
+}
+
+/* To a SYN cookie: as the client's ACK or its probe of the window has it, or nearly so. */
+static bool to_cookie(struct gen *g, struct plan *p)
+{
+	const struct gen_cookie *c;
+
+	if (!g->n_cookies)
+		return false;
+	c = &g->cookies[below(g, (uint32_t)g->n_cookies)];
+	p->proto = IPPROTO_TCP;
+	p->from = c->client;
+	p->to = c->vip;
+	p->seq = c->seq + !one_in(g, 4);
+	p->ack = c->cookie + 1;
+	if (one_in(g, 6))
+		p->ack += below(g, 20) - 8;
+	if (one_in(g, 12))
+		p->seq += below(g, 8) - 3;
+	if (!one_in(g, 4))
+		p->tcp_flags = 0x10;
+	return true;
 }
 
 static bool from_backend(struct gen *g, struct plan *p)
@@ -323,9 +364,13 @@ static bool from_backend(struct gen *g, struct plan *p)
 	if (!g->n_conns)
 		return false;
 	c = &g->conns[below(g, (uint32_t)g->n_conns)];
+	if (g->numbers && !c->waiting)
+		c = &g->conns[below(g, (uint32_t)g->n_conns)];
 	p->proto = c->proto;
 	p->from = c->backend;
 	p->to = c->own;
+	if (c->waiting && !one_in(g, 4))
+		p->tcp_flags = 0x12;
 	return true;
 }
 
@@ -373,6 +418,7 @@ static size_t put_error(struct gen *g, uint8_t *at, const struct gen_conn *c, bo
 	quoted.from = to_backend ? c->own : c->vip;
 	quoted.to = to_backend ? c->backend : c->client;
 	quoted.odd = one_in(g, 6);
+	choose_numbers(g, &quoted);
 	put_segment(g, &whole, &quoted);
 	l3 = whole.b[12] == 0x81 ? 18 : 14;
 	n = whole.n - l3;
@@ -463,7 +509,10 @@ void gen_packet(struct gen *g, struct gen_pkt *ret)
 	p.tcp_flags = flags_of(g);
 	p.payload = payload_of(g);
 	p.odd = one_in(g, 5);
-	if (kind < 9 || (kind < 14 && !from_backend(g, &p))) {
+	choose_numbers(g, &p);
+	if (g->numbers && kind < 5 && to_cookie(g, &p)) {
+		put_segment(g, ret, &p);
+	} else if (kind < 9 || (kind < 14 && !from_backend(g, &p))) {
 		to_service(g, &p);
 		put_segment(g, ret, &p);
 	} else if (kind < 14) {

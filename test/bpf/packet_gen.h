@@ -36,6 +36,14 @@ struct gen_conn {
 	uint8_t proto;
 	struct gen_end client, vip;
 	struct gen_end own, backend; /* of what is sent to the backend; of tunnels and dsr: as the client sent it */
+	bool waiting;		     /* made by a SYN cookie, and the backend has not answered yet */
+};
+
+/* A SYN cookie that a client was sent, for its ACK. */
+struct gen_cookie {
+	struct gen_end client, vip;
+	uint32_t seq;	 /* of the SYN */
+	uint32_t cookie; /* of the SYN-ACK */
 };
 
 struct gen {
@@ -45,6 +53,9 @@ struct gen {
 	void *data;
 	const struct gen_conn *conns;
 	size_t n_conns;
+	bool numbers; /* sequence numbers and windows are random too, and many packets are for the service of nat */
+	const struct gen_cookie *cookies;
+	size_t n_cookies;
 	uint32_t frag_id;
 };
 

@@ -103,14 +103,16 @@ size_t ref_known(struct ref *r, const struct gen_conn **ret)
 	size_t n = 0;
 
 	for (size_t i = 0; i < r->n_conns; i++)
-		if (r->conns[i].backend >= 0)
-			r->known[n++] = r->conns[i].c;
+		if (r->conns[i].backend >= 0) {
+			r->known[n] = r->conns[i].c;
+			r->known[n++].waiting = r->conns[i].cookie && !r->conns[i].met;
+		}
 	*ret = r->known;
 	return n;
 }
 
 /* The next hop towards a client: the router's, or its own if it is a backend too. 0: not known here. */
-static uint8_t hop_to(const struct gen_addr *a)
+uint8_t hop_to(const struct gen_addr *a)
 {
 	static const uint8_t nets[][8] = { { 0x20, 1, 0, 2, 0, 0, 0, 0xc }, { 0x20, 1, 0, 2, 0, 0, 0, 0xd } };
 
@@ -149,7 +151,7 @@ static void seen_tcp(struct ref_conn *c, uint8_t flags, bool back)
 	}
 }
 
-static void seen(struct ref_conn *c, const struct view *v, bool back)
+void seen(struct ref_conn *c, const struct view *v, bool back)
 {
 	if (v->frag == 2)
 		return;
@@ -200,11 +202,12 @@ static bool learn_port(struct ref *r, struct ref_conn *c, const struct view *v, 
 }
 
 /* To the backend of a connection. */
-static void want_forward(struct ref *r, struct want *w, const struct view *v, struct ref_conn *c, const uint8_t *out,
-			 size_t out_n)
+static void want_forward(struct ref *r, struct want *w, const struct view *v, struct ref_conn *c, enum pk_reason reason,
+			 const uint8_t *out, size_t out_n)
 {
 	uint32_t extra = tunnel_extra(r, c->forward), mtu = r->mtu, pmtu;
 	bool is_new = c->backend < 0;
+	struct view as;
 
 	if (v->ttl <= 1) {
 		w->reason = PK_TTL;
@@ -222,6 +225,14 @@ static void want_forward(struct ref *r, struct want *w, const struct view *v, st
 		return;
 	}
 	w->reason = PK_FORWARDED;
+	if (c->cookie) {
+		int r2 = cookie_to_backend(r, c, v, reason, &as);
+
+		w->reason = r2 == GO ? PK_FORWARDED : (enum pk_reason)r2;
+		if (r2 != GO && r2 != PK_COOKIE_ACCEPTED)
+			return;
+		v = &as;
+	}
 	seen(c, v, false);
 	if (is_new && (!learn(r, c, out, out_n) ||
 		       (c->forward == LB_FORWARD_NAT && (v->frag == 2 || !learn_port(r, c, v, out))))) {
@@ -247,6 +258,7 @@ static void want_forward(struct ref *r, struct want *w, const struct view *v, st
 static void want_return(struct ref *r, struct want *w, const struct view *v, struct ref_conn *c, enum pk_reason reason)
 {
 	uint8_t hop = hop_to(&c->c.client.addr);
+	struct view as;
 
 	if (v->ttl <= 1) {
 		w->reason = PK_TTL;
@@ -269,6 +281,10 @@ static void want_return(struct ref *r, struct want *w, const struct view *v, str
 		return;
 	}
 	w->reason = PK_RETURNED;
+	if (c->cookie) {
+		cookie_to_client(r, c, v, &as);
+		v = &as;
+	}
 	seen(c, v, true);
 	(void)copy_untagged(w, v);
 	put_macs(w, hop);
@@ -286,6 +302,7 @@ static void want_error_to_backend(struct ref *r, struct want *w, const struct vi
 	}
 	if (c->forward == LB_FORWARD_NAT || c->forward == LB_FORWARD_DNAT) {
 		put_error(w, v, q, &v->src.addr, &c->c.backend.addr, &c->c.backend, &c->c.own);
+		cookie_in_error(r, w, v, q, c);
 	} else {
 		(void)copy_untagged(w, v);
 		one_hop_less(w, w->p.b + 14, v->family);
@@ -391,21 +408,33 @@ static void want_segment(struct ref *r, struct want *w, const struct view *v, en
 		c = NULL;
 	}
 	if (!c && is_service(r, &v->dst, v->proto, &forward)) {
-		if (v->proto == IPPROTO_TCP && forward == LB_FORWARD_NAT &&
+		enum cookie_new what = want_cookie_new(r, w, v, forward, reason, out, out_n);
+
+		if (what == COOKIE_DONE)
+			return;
+		if (what == COOKIE_NONE && v->proto == IPPROTO_TCP && forward == LB_FORWARD_NAT &&
 		    (v->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN) {
 			w->reason = PK_NO_CONN;
 			return;
 		}
 		c = new_conn(r, v, forward);
+		c->cookie = what == COOKIE_ACCEPTED;
+		/* What comes next is its SYN to the backend, made of the ACK. */
+		if (c->cookie)
+			c->fresh = false;
+	}
+	if (c && c->cookie && !c->met && v->frag != 2 && (v->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		want_cookie(r, w, v, out, out_n);
+		return;
 	}
 	if (c) {
-		want_forward(r, w, v, c, out, out_n);
+		want_forward(r, w, v, c, reason, out, out_n);
 		return;
 	}
 	c = find_backend(r, &v->src, &v->dst, v->proto);
 	if (!c && reason != PK_NOT_OURS)
 		c = find_unknown(r, &v->src, &v->dst, v->proto);
-	if (c)
+	if (c && !(c->cookie && want_cookie_back(r, w, v, c)))
 		want_return(r, w, v, c, reason);
 }
 
@@ -475,7 +504,7 @@ static bool is_check(const struct want *w, size_t at)
 }
 
 /* Byte by byte, but that a checksum has two ways of being zero. */
-static bool same_bytes(const struct want *w, const uint8_t *out, size_t n, size_t *ret_at)
+bool same_bytes(const struct want *w, const uint8_t *out, size_t n, size_t *ret_at)
 {
 	if (n != w->p.n)
 		return false;
@@ -506,6 +535,7 @@ const char *ref_check(struct ref *r, const struct gen_pkt *in, enum pk_reason re
 	size_t at = 0;
 
 	memset(&w, 0, sizeof(w));
+	r->has_beside = false;
 	want_all(r, &w, in, reason, out, out_n);
 	if (w.no_way && (reason == PK_NO_ROUTE || reason == PK_NO_NEIGHBOUR))
 		w.reason = reason;

@@ -11,6 +11,9 @@
 
 #define REF_CONNS 2048
 #define REF_FRAGS 4096
+#define REF_COOKIES 256
+/* The kernel believes a cookie for a minute at least. */
+#define REF_COOKIE_SECONDS 50
 
 enum ref_verdict {
 	REF_SENT,
@@ -27,6 +30,24 @@ struct ref_conn {
 	bool label_known, gue_known;
 	uint32_t label;
 	uint16_t gue_port;
+	bool cookie;	 /* made by a SYN cookie */
+	bool met;	 /* and its backend has answered */
+	uint16_t window; /* the client's, when it answered the cookie */
+	uint32_t told;	 /* until then: the cookie */
+	uint32_t diff;	 /* from then on: the backend's sequence numbers less those that the client sees */
+};
+
+/* A SYN cookie that was sent: how far it is from the SYN's sequence number, but for what tells the MSS. */
+struct ref_cookie {
+	struct gen_cookie c;
+	uint32_t base;
+	uint64_t at;
+};
+
+enum ref_cookies {
+	REF_COOKIES_OFF,
+	REF_COOKIES_AUTO, /* the flood is a few SYNs away */
+	REF_COOKIES_ALWAYS,
 };
 
 struct ref_frag {
@@ -47,12 +68,25 @@ struct ref {
 	struct ref_frag frags[REF_FRAGS];
 	size_t n_frags; /* ever */
 	struct gen_conn known[REF_CONNS];
+	enum ref_cookies cookies; /* of the TCP service of nat */
+	uint32_t syns;		  /* for it, in this tick */
+	uint64_t now;		  /* in seconds; cookies do not hold for ever */
+	struct ref_cookie sent[REF_COOKIES];
+	size_t n_sent; /* ever */
+	struct gen_cookie known_cookies[REF_COOKIES];
+	bool has_beside; /* a second packet was to be sent for the last one */
+	/* Connections that were made by a cookie, that have met, and packets whose numbers were changed. */
+	size_t n_accepted, n_met, n_changed;
 	char why[200];
 };
 
 /* The connections that gen_packet() may speak of. */
 size_t ref_known(struct ref *r, const struct gen_conn **ret);
+size_t ref_known_cookies(struct ref *r, const struct gen_cookie **ret);
 
 /* NULL, or what is wrong with what the program did. in is without damage from out's being written. */
 const char *ref_check(struct ref *r, const struct gen_pkt *in, enum pk_reason reason, enum ref_verdict verdict,
 		      const uint8_t *out, size_t out_n);
+
+/* Whether this is the second packet: the ACK to a backend that has answered a SYN made of a cookie. */
+bool ref_is_beside(const uint8_t *b, size_t n);

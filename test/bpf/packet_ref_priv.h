@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Shared by the files of the reference: packet_ref.c decides, packet_view.c understands, packet_put.c builds. */
+/*
+ * Shared by the files of the reference: packet_ref.c decides, packet_view.c understands, packet_put.c
+ * builds; packet_ref_cookie.c is all of that for SYN cookies.
+ */
 #pragma once
 
 #include "packet_ref.h"
@@ -63,3 +66,25 @@ void put_error(struct want *w, const struct view *v, const struct view *q, const
 	       const struct gen_addr *dst, const struct gen_end *q_src, const struct gen_end *q_dst);
 void want_ping(struct want *w, const struct view *v);
 bool is_tunnel(uint32_t forward);
+bool same_bytes(const struct want *w, const uint8_t *out, size_t n, size_t *ret_at);
+void seen(struct ref_conn *c, const struct view *v, bool back);
+uint8_t hop_to(const struct gen_addr *a);
+
+/* What SYN cookies make of a packet without a connection. */
+enum cookie_new {
+	COOKIE_NONE,	 /* nothing: it goes on as any other */
+	COOKIE_DONE,	 /* want says what */
+	COOKIE_ACCEPTED, /* a connection is made for it */
+};
+enum cookie_new want_cookie_new(struct ref *r, struct want *w, const struct view *v, uint32_t forward,
+				enum pk_reason reason, const uint8_t *out, size_t out_n);
+/* The answer to a SYN. */
+void want_cookie(struct ref *r, struct want *w, const struct view *v, const uint8_t *out, size_t out_n);
+/* A packet of a connection that was made by a cookie, as the other side is to see it, but for addresses. GO, or why not. */
+int cookie_to_backend(struct ref *r, struct ref_conn *c, const struct view *v, enum pk_reason reason, struct view *ret);
+void cookie_to_client(struct ref *r, const struct ref_conn *c, const struct view *v, struct view *ret);
+/* From its backend, and not to be passed to the client. False: it is. */
+bool want_cookie_back(struct ref *r, struct want *w, const struct view *v, struct ref_conn *c);
+/* In an error to its backend, once that is built. */
+void cookie_in_error(struct ref *r, struct want *w, const struct view *v, const struct view *q,
+		     const struct ref_conn *c);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The packet hook's program for XDP, compiled for user space: the input says which packets a small world sends, and how
- * they are spoiled; the program must read and write nothing but the packet and its maps, and do with each what the
- * reference in plain C does (test/bpf/packet_ref.h).
+ * The packet hook's program for XDP, or with FUZZ_TC that for TC, compiled for user space: the input says which packets a
+ * small world sends, and how they are spoiled; the program must read and write nothing but the packet and its maps, and do
+ * with each what the reference in plain C does (test/bpf/packet_ref.h). In some worlds a service asks for SYN cookies.
  */
 #include <assert.h>
 #include <sanitizer/asan_interface.h>
@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "bpf/xdp.bpf.c"
 #include "packet_ref.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -21,6 +20,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 #define PACKETS_MAX 64
 #define BUCKETS 1024
 #define IFINDEX 7
+
+/* A packet's memory has to be where 32 bits reach; what is not the packet is poisoned. */
+static uint8_t *room;
+
+/* What can be reached of a packet. Only multiples of eight are poisoned exactly, and heads move by what is none. */
+static void frame_readable(uint32_t data, uint32_t end)
+{
+	uint32_t begin = data & ~7U;
+
+	ASAN_POISON_MEMORY_REGION(room, ROOM);
+	ASAN_UNPOISON_MEMORY_REGION((void *)(uintptr_t)begin, end - begin);
+}
+
+#if FUZZ_TC
+#include "packet_skb.h"
+#else
+#include "packet_xdp.h"
+#endif
+
+typedef struct pk_ctx frame;
 
 /* Maps: arrays are memory; hashes are lists, for the world is small. */
 struct shim_map {
@@ -35,6 +54,8 @@ static size_t n_maps;
 
 static unsigned int entries_of(const void *map, unsigned int declared)
 {
+	if (map == &pk_seqs)
+		return BUCKETS * PK_WAYS;
 	return map == &pk_table ? BUCKETS : declared < 64 ? 64 : declared;
 }
 
@@ -107,15 +128,12 @@ static void map_empty(const void *map)
 }
 
 /* Helpers. */
-int shim_tail_call(struct xdp_md *ctx, unsigned int index)
+int shim_tail_call(void *ctx, unsigned int index)
 {
 	static int depth;
 	int r;
 
-	int (*const steps[])(struct xdp_md *) = { [PK_STEPS_NEW] = pk_xdp_new,
-						  [PK_STEPS_ICMP] = pk_xdp_icmp,
-						  [PK_STEPS_FIRST] = pk_xdp,
-						  [PK_STEPS_COOKIE] = pk_xdp_cookie };
+	int (*const steps[])(frame *) = FUZZ_STEPS;
 
 	assert(index < sizeof(steps) / sizeof(steps[0]) && depth < 33);
 	depth++;
@@ -141,7 +159,7 @@ long bpf_redirect(uint32_t ifindex, uint64_t flags)
 {
 	(void)ifindex;
 	(void)flags;
-	return XDP_REDIRECT;
+	return FUZZ_REDIRECT;
 }
 
 /* Of backends and of routers; others on the link have no entry, and the rest no route. */
@@ -213,72 +231,60 @@ long bpf_sk_release(void *sk)
 	return 0;
 }
 
-/* No service of this world asks for cookies. */
+/*
+ * SYN cookies, with the kernel's rule and a hash of our own: the client's sequence number, and the number of an MSS that
+ * is added last, of which any of 0 to 3 is right.
+ */
+static uint32_t cookie_secret(const void *addrs, size_t n, const struct pk_tcp *tcp)
+{
+	const uint8_t *b = addrs;
+	uint32_t h = 2166136261U;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ b[i]) * 16777619U;
+	return (h ^ tcp->sport) * 16777619U ^ tcp->dport;
+}
+
+static int64_t cookie_make(uint32_t secret, const struct pk_tcp *tcp, uint32_t len)
+{
+	static const uint8_t least[] = { TCP_OPT_MSS, 4, 536 >> 8, 536 & 255 };
+
+	/* What the kernel's helper wants, and that it is asked for the smallest. */
+	assert(len == sizeof(*tcp) + sizeof(least) && tcp->off >> 4 == len / 4);
+	assert((tcp->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !memcmp(tcp + 1, least, sizeof(least)));
+	return (int64_t)(secret + bpf_ntohl(tcp->seq)) | 536LL << 32;
+}
+
+static long cookie_is_right(uint32_t secret, const struct pk_tcp *tcp)
+{
+	assert(tcp->flags == TCP_ACK);
+	return bpf_ntohl(tcp->ack) - bpf_ntohl(tcp->seq) - secret < 4 ? 0 : -1;
+}
+
 int64_t bpf_tcp_raw_gen_syncookie_ipv4(void *ip, void *tcp, uint32_t len)
 {
-	(void)ip;
-	(void)tcp;
-	(void)len;
-	abort();
+	const struct pk_ip4 *h = ip;
+
+	assert(h->ver_ihl == 0x45 && h->proto == IPPROTO_TCP);
+	return cookie_make(cookie_secret(&h->src, 8, tcp), tcp, len);
 }
 
 int64_t bpf_tcp_raw_gen_syncookie_ipv6(void *ip, void *tcp, uint32_t len)
 {
-	return bpf_tcp_raw_gen_syncookie_ipv4(ip, tcp, len);
+	const struct pk_ip6 *h = ip;
+
+	assert(h->flow == bpf_htonl(0x60000000) && h->next == IPPROTO_TCP);
+	return cookie_make(cookie_secret(h->src, 32, tcp), tcp, len);
 }
 
 long bpf_tcp_raw_check_syncookie_ipv4(void *ip, void *tcp)
 {
-	return bpf_tcp_raw_gen_syncookie_ipv4(ip, tcp, 0);
+	return cookie_is_right(cookie_secret(&((const struct pk_ip4 *)ip)->src, 8, tcp), tcp);
 }
 
 long bpf_tcp_raw_check_syncookie_ipv6(void *ip, void *tcp)
 {
-	return bpf_tcp_raw_gen_syncookie_ipv4(ip, tcp, 0);
-}
-
-/* A packet's memory has to be where 32 bits reach; what is not the packet is poisoned. */
-static uint8_t *room;
-
-static void poison(const struct xdp_md *ctx)
-{
-	ASAN_POISON_MEMORY_REGION(room, ROOM);
-	ASAN_UNPOISON_MEMORY_REGION((void *)(uintptr_t)ctx->data, ctx->data_end - ctx->data);
-}
-
-/* Poisons exactly only from multiples of eight on: heads move by what is none. */
-static void poison_head(const struct xdp_md *ctx)
-{
-	if (ctx->data % 8 == 0)
-		poison(ctx);
-	else
-		ASAN_UNPOISON_MEMORY_REGION((void *)(uintptr_t)(ctx->data & ~7U), 8 + ctx->data_end - ctx->data);
-}
-
-long bpf_xdp_adjust_head(struct xdp_md *ctx, int delta)
-{
-	uint32_t data = ctx->data + (uint32_t)delta;
-
-	if (data < (uint32_t)(uintptr_t)room + 40 || data + ETH_HLEN > ctx->data_end)
-		return -1;
-	ctx->data = data;
-	poison_head(ctx);
-	return 0;
-}
-
-long bpf_xdp_adjust_tail(struct xdp_md *ctx, int delta)
-{
-	uint32_t end = ctx->data_end + (uint32_t)delta;
-
-	if (end < ctx->data + ETH_HLEN || delta > 0)
-		return -1;
-	ctx->data_end = end;
-	return 0;
-}
-
-uint64_t bpf_xdp_get_buff_len(struct xdp_md *ctx)
-{
-	return ctx->data_end - ctx->data;
+	return cookie_is_right(cookie_secret(((const struct pk_ip6 *)ip)->src, 32, tcp), tcp);
 }
 
 /* The world of packet_gen.h. */
@@ -341,12 +347,23 @@ static void add_service(uint32_t id, int family, int tunnels_family)
 	gate(&vip.addr, gen_port(forward), vip.proto);
 }
 
+static void add_cookies(const struct ref *r)
+{
+	static const uint16_t flags[] = { 0, LB_PLAN_COOKIES_AUTO, LB_PLAN_COOKIES };
+	uint32_t first = 1;
+
+	AT(lb_plans, struct lb_plan, first).flags |= flags[r->cookies];
+	AT(pk_uses, struct pk_use, first).syns = r->syns;
+	AT(pk_uses, struct pk_use, first).tick = (uint32_t)(bpf_jiffies64() >> 24);
+}
+
 static void make_world(int family, int tunnels_family)
 {
 	map_empty(&pk_table);
 	map_empty(&pk_far);
 	map_empty(&pk_gate);
 	map_empty(&pk_uses);
+	map_empty(&pk_seqs);
 	map_empty(&pk_hops);
 	map_empty(&pk_frags);
 	map_empty(&pk_stats);
@@ -403,28 +420,63 @@ static enum pk_reason reason_of(void)
 	return found;
 }
 
+static void wrong_is(const char *what)
+{
+	(void)fprintf(stderr, "%s\n", what);
+	abort();
+}
+
+/* How often each thing became of a packet, ever. */
+static uint64_t reached[_PK_REASON_MAX];
+
 static void one_packet(struct ref *r, const struct gen_pkt *in)
 {
-	struct xdp_md ctx = { .ingress_ifindex = IFINDEX };
-	enum ref_verdict verdict;
+	enum pk_reason reason;
 	uint8_t out[ROOM];
 	const char *wrong;
+	frame ctx;
 	int action;
 
 	ASAN_UNPOISON_MEMORY_REGION(room, ROOM);
 	memcpy(room + HEADROOM, in->b, in->n);
-	ctx.data = (uint32_t)(uintptr_t)room + HEADROOM;
-	ctx.data_end = ctx.data + (uint32_t)in->n;
-	poison(&ctx);
-	action = pk_xdp(&ctx);
+	ctx = frame_make((uint32_t)(uintptr_t)room + HEADROOM, (uint32_t)in->n);
+	frame_show(&ctx);
+	action = FUZZ_FIRST(&ctx);
 	ASAN_UNPOISON_MEMORY_REGION(room, ROOM);
-	memcpy(out, (void *)(uintptr_t)ctx.data, ctx.data_end - ctx.data);
-	verdict = action == XDP_TX || action == XDP_REDIRECT ? REF_SENT : action == XDP_PASS ? REF_PASS : REF_DROP;
-	wrong = ref_check(r, in, reason_of(), verdict, out, ctx.data_end - ctx.data);
-	if (!wrong)
-		return;
-	(void)fprintf(stderr, "%s\n", wrong);
-	abort();
+	memcpy(out, (void *)(uintptr_t)ctx.data, frame_bytes(&ctx));
+	reason = reason_of();
+	reached[reason]++;
+	wrong = ref_check(r, in, reason, frame_verdict(action), out, frame_bytes(&ctx));
+	if (wrong)
+		wrong_is(wrong);
+#if FUZZ_TC
+	if (r->has_beside != (n_cloned > 0) || (n_cloned && !ref_is_beside(cloned, n_cloned)))
+		wrong_is("not the second packet that was to be sent");
+#endif
+}
+
+/* So that a corpus that has lost its way is noticed: the corpus in the tree gets to all of these. */
+static void tell_unreached(void)
+{
+	static const struct {
+		enum pk_reason reason;
+		const char *word;
+	} all[] = {
+		{ PK_FORWARDED, "forwarded" },
+		{ PK_RETURNED, "returned" },
+		{ PK_ICMP_STEERED, "icmp-steered" },
+		{ PK_COOKIE_SENT, "cookie-sent" },
+		{ PK_COOKIE_ACCEPTED, "cookie-accepted" },
+		{ PK_COOKIE_REFUSED, "cookie-refused" },
+		{ PK_NO_COOKIE, "no-cookie" },
+#if !FUZZ_TC
+		{ PK_TO_TC, "to-tc" },
+#endif
+	};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		(void)fprintf(stderr, "%s: %s: %llu packets\n", reached[all[i].reason] ? "reached" : "never reached",
+			      all[i].word, (unsigned long long)reached[all[i].reason]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
@@ -433,20 +485,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	static struct gen_pkt p;
 	struct input in = { data, n };
 	struct gen g = { .below = input_below, .data = &in };
+	uint32_t first = input_below(&in, 6);
 
 	if (!room) {
 		room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 		assert(room != MAP_FAILED);
+		(void)atexit(tell_unreached);
 	}
 	memset(&r, 0, sizeof(r));
-	r.family = g.family = input_below(&in, 2) ? 6 : 4;
+	r.family = g.family = first % 2 ? 6 : 4;
 	r.tunnels_family = input_below(&in, 2) ? 6 : 4;
-	r.is_xdp = true;
+	r.is_xdp = !FUZZ_TC;
 	r.mtu = 1500;
+	r.cookies = (enum ref_cookies)(first / 2);
+	r.syns = PK_FLOOD_SYNS - 4;
+	g.numbers = r.cookies != REF_COOKIES_OFF;
 	random_state = 1;
 	make_world(r.family, r.tunnels_family);
+	add_cookies(&r);
 	for (int i = 0; i < PACKETS_MAX && in.n; i++) {
 		g.n_conns = ref_known(&r, &g.conns);
+		g.n_cookies = ref_known_cookies(&r, &g.cookies);
 		gen_packet(&g, &p);
 		if (p.n >= ETH_HLEN)
 			one_packet(&r, &p);

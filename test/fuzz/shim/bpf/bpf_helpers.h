@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * In the place of libbpf's, so that programs of src/bpf compile for user space: maps become memory, and helpers
- * functions of test/fuzz/shim/shim.h. Only what the packet hook in XDP uses.
+ * functions of the fuzzer. Only what the packet hook uses.
  */
 #pragma once
 
@@ -35,7 +35,7 @@ long shim_update(const void *map, struct shim_type type, const void *key, const 
 #define bpf_map_update_elem(map, key, value, flags) shim_update((map), SHIM_OF(map), (key), (value))
 
 /* Returns what the next program does; a tail call does not come back. */
-int shim_tail_call(struct xdp_md *ctx, unsigned int index);
+int shim_tail_call(void *ctx, unsigned int index);
 #define bpf_tail_call(ctx, map, index) return shim_tail_call((ctx), (index))
 
 uint64_t bpf_jiffies64(void);
@@ -53,3 +53,13 @@ int64_t bpf_tcp_raw_gen_syncookie_ipv4(void *ip, void *tcp, uint32_t len);
 int64_t bpf_tcp_raw_gen_syncookie_ipv6(void *ip, void *tcp, uint32_t len);
 long bpf_tcp_raw_check_syncookie_ipv4(void *ip, void *tcp);
 long bpf_tcp_raw_check_syncookie_ipv6(void *ip, void *tcp);
+
+/* Of TC. */
+long bpf_skb_pull_data(struct __sk_buff *ctx, uint32_t len);
+long bpf_skb_change_tail(struct __sk_buff *ctx, uint32_t len, uint64_t flags);
+long bpf_skb_adjust_room(struct __sk_buff *ctx, int delta, uint32_t mode, uint64_t flags);
+long bpf_skb_vlan_pop(struct __sk_buff *ctx);
+long bpf_l4_csum_replace(struct __sk_buff *ctx, uint32_t off, uint64_t from, uint64_t to, uint64_t flags);
+int64_t bpf_csum_update(struct __sk_buff *ctx, uint32_t sum);
+long bpf_clone_redirect(struct __sk_buff *ctx, uint32_t ifindex, uint64_t flags);
+long bpf_redirect_neigh(uint32_t ifindex, struct bpf_redir_neigh *params, int len, uint64_t flags);
