@@ -71,7 +71,9 @@
 	X(TOO_BIG, DROP, "too-big", "too big for the way, from a sender that cannot be told")                       \
 	X(HEADROOM, DROP, "headroom", "no room to change the packet's length")                                      \
 	X(STEP, DROP, "step", "that needed a part of the program that was not there")                               \
-	X(MALFORMED, DROP, "malformed", "ICMP errors that quote what cannot be")
+	X(MALFORMED, DROP, "malformed", "ICMP errors that quote what cannot be")                                    \
+	X(COOKIE_UNANSWERED, DROP, "cookie-unanswered",                                                             \
+	  "accepted SYN cookies whose backend has not answered for 30 s (one a connection)")
 
 enum pk_reason {
 #define X(id, kind, word, text) PK_##id,

@@ -27,6 +27,9 @@ static long pk_sweep_one(__u32 i, struct pk_sweep *s)
 	s->live++;
 	if (!pk_is_expired(index, s->now))
 		return 0;
+	/* The client believes in a connection, and has nothing to say: nobody else will tell of it. */
+	if (at.conn->state == PK_STATE_NEW && at.conn->flags & PK_CONN_COOKIE)
+		pk_count(PK_COOKIE_UNANSWERED);
 	/* Taken and never published: whoever did that is gone. */
 	if (at.conn->state == PK_STATE_TAKEN)
 		at.conn->state = PK_STATE_FREE;

@@ -39,7 +39,11 @@ enum pk_kind packet_reason_kind(enum pk_reason reason)
 
 int packet_stats(const struct packet *p, uint64_t ret[_PK_REASON_MAX])
 {
-	return bpf_sys_sum(bpf_map__fd(p->xdp->maps.pk_stats), _PK_REASON_MAX, ret);
+	uint32_t n = bpf_map__max_entries(p->xdp->maps.pk_stats);
+
+	/* One that an older waggle has pinned may have fewer. */
+	memset(ret, 0, _PK_REASON_MAX * sizeof(*ret));
+	return bpf_sys_sum(bpf_map__fd(p->xdp->maps.pk_stats), n < _PK_REASON_MAX ? n : _PK_REASON_MAX, ret);
 }
 
 int packet_admin(const struct packet *p, struct pk_admin *a)

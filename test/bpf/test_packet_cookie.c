@@ -284,7 +284,47 @@ static void kept_under_flood(void)
 				assert_false(fx.table[i].flags & 1U << w);
 	fx_age(fx_conn(), PK_TICKS_NEW + 1);
 	assert_int_equal(fx_sweep().freed, 1);
+	assert_int_equal(fx_reason(), PK_COOKIE_UNANSWERED);
 	assert_int_equal(fx_service_conns(1), 0);
+}
+
+/*
+ * The SYN to the backend is lost: whatever the client sends makes it again, its FIN too, and even when the record has
+ * been given up. Nothing else does; but that is counted.
+ */
+static void lost(void)
+{
+	static const uint8_t flags[] = { TH_ACK, TH_ACK | TH_PUSH, TH_ACK | TH_FIN };
+	struct seg ack, out;
+
+	cookie_web(LB_PLAN_COOKIES);
+	ack = cookie_ack(cookie_for(&cookie_syn));
+	cookie_run(&ack, PK_COOKIE_ACCEPTED);
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		struct seg again = ack;
+
+		again.tcp_flags = flags[i];
+		again.payload = flags[i] & TH_PUSH ? 20 : 0;
+		out = syn_of(fx.family == 4 ? 1460 : 1440);
+		sent(&again, &out, PK_COOKIE_ACCEPTED);
+	}
+	assert_int_equal(fx_conn()->state, PK_STATE_NEW);
+	fx_age(fx_conn(), PK_TICKS_NEW);
+	assert_int_equal(fx_sweep().freed, 0);
+	fx_age(fx_conn(), 1);
+	assert_int_equal(fx_sweep().freed, 1);
+	assert_int_equal(fx_reason(), PK_COOKIE_UNANSWERED);
+	cookie_run(&ack, PK_COOKIE_ACCEPTED);
+	out = syn_of(fx.family == 4 ? 1460 : 1440);
+	sent(&ack, &out, PK_COOKIE_ACCEPTED);
+	/* One that was answered ends like any other. */
+	cookie_meet(ack.ack - 1);
+	ack.tcp_flags = TH_RST;
+	cookie_run(&ack, PK_FORWARDED);
+	fx_age(fx_conn(), PK_TICKS_CLOSED + 1);
+	assert_int_equal(fx_sweep().freed, 1);
+	ack.tcp_flags = TH_RST;
+	kept(&ack, PK_NO_CONN);
 }
 
 /* The backend is taken for down before it has answered: another one gets the SYN. */
@@ -321,6 +361,7 @@ int main(void)
 		{ "off", off, false, 0 },
 		{ "limits", limits, false, 0 },
 		{ "the record stays", kept_under_flood, false, 0 },
+		{ "the SYN to the backend is lost", lost, false, 0 },
 	};
 
 	return fx_main("packets, SYN cookies", tests, ARRAY_SIZE(tests));
