@@ -11,6 +11,7 @@
 #include "daemon/daemon.h"
 #include "hook/accel.h"
 #include "hook/lb.h"
+#include "hook/packet.h"
 #include "model/wire.h"
 #include "sys/proc.h"
 
@@ -83,6 +84,7 @@ static int unload_balancing(struct err *err)
 
 	if (access(lb_pin_dir(), F_OK) < 0 && errno == ENOENT)
 		return 0;
+	packet_unload();
 	r = lb_unpin(err);
 	if (r >= 0 && asprintf(&kept, "%s/" DAEMON_KEEP_FILE, wire_run_dir()) >= 0)
 		(void)unlink(kept);

@@ -21,6 +21,7 @@
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
 #include "daemon/resolve.h"
+#include "hook/packet.h"
 #include "model/wire.h"
 
 #define KEEP_AFTER_S 1.
@@ -444,6 +445,7 @@ static int run_finish(struct run *run, struct err *err)
 
 	if (run->unload) {
 		(void)unlink(run->keep_path);
+		packet_unload();
 		r = lb_unpin(err);
 	} else if (run->ready) {
 		run_keep(run);
@@ -484,10 +486,13 @@ int daemon_run(const char *path, struct config *config, struct err *err)
 		notify_state("READY=1");
 		(void)ev_run(run.loop, 0);
 	}
-	if (r >= 0)
+	if (r >= 0) {
 		r = run_finish(&run, err);
-	else if (run.lb && !run.taken_over)
-		(void)lb_unpin(NULL); /* what was made a moment ago and serves nobody */
+	} else if (run.lb && !run.taken_over) {
+		/* What was made a moment ago and serves nobody. */
+		packet_unload();
+		(void)lb_unpin(NULL);
+	}
 	run_done(&run);
 	return r;
 }

@@ -128,6 +128,12 @@ int packet_capture_fd(const struct packet *p);
 /* Hands some packets to fn, so that others have their turn too. Returns how many. */
 int packet_capture_read(struct packet *p);
 
+/*
+ * Before lb_unpin(): takes away what is attached without a link that would end with its pin (TC before Linux 6.6), in
+ * this network namespace. Nothing has to be open.
+ */
+void packet_unload(void);
+
 /* Lets go; what is pinned goes on. */
 struct packet *packet_close(struct packet *p);
 static inline void packet_closep(struct packet **p)

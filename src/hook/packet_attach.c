@@ -5,7 +5,8 @@
  * driver of hardware has it.
  *
  * Links are pinned as pk_xdp@NAME and pk_tc@NAME: they hold after the process, and the next one changes the program
- * behind them in one step. Where the kernel has no links for TC (before 6.6), the classifier is replaced by its handle.
+ * behind them in one step. Where the kernel has no links for TC (before 6.6), the classifier is replaced by its handle,
+ * and a pin of its program, pk_filter@NAME, keeps in mind where there is one: nothing takes it away but packet_unload().
  * A program of somebody else is left alone.
  */
 #include "hook/packet_priv.h"
@@ -27,6 +28,8 @@
 
 #define PIN_XDP "pk_xdp@"
 #define PIN_TC "pk_tc@"
+#define PIN_FILTER "pk_filter@"
+#define PIN_FILTER_NEXT "pk_filter_next@"
 
 static int pin_path(char *ret, size_t max, const char *prefix, const char *name, struct err *err)
 {
@@ -75,7 +78,19 @@ static int attach_xdp(struct packet *p, const struct packet_link *l, uint32_t fl
 	return r == -ENOENT ? link_make(path, l->ifindex, prog_fd, BPF_XDP, flags) : r;
 }
 
-static int attach_clsact(const struct packet_link *l, int prog_fd)
+/* In place of the pin that an earlier process may have left, whose program ends with it. */
+static int pin_filter(const char *name, int prog_fd, struct err *err)
+{
+	char path[512], next[512];
+	int r = pin_path(path, sizeof(path), PIN_FILTER, name, err);
+
+	if (r < 0 || (r = pin_path(next, sizeof(next), PIN_FILTER_NEXT, name, err)) < 0)
+		return r;
+	(void)unlink(next);
+	return bpf_obj_pin(prog_fd, next) || rename(next, path) ? -errno : 0;
+}
+
+static int attach_clsact(const struct packet_link *l, int prog_fd, struct err *err)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)l->ifindex, .attach_point = BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = PACKET_TC_HANDLE, .priority = PACKET_TC_PRIORITY, .prog_fd = prog_fd,
@@ -84,7 +99,9 @@ static int attach_clsact(const struct packet_link *l, int prog_fd)
 
 	if (r < 0 && r != -EEXIST)
 		return r;
-	return bpf_tc_attach(&hook, &opts);
+	/* Before there is a filter, so that none is forgotten. */
+	r = pin_filter(l->name, prog_fd, err);
+	return r < 0 ? r : bpf_tc_attach(&hook, &opts);
 }
 
 static int attach_tc(struct packet *p, const struct packet_link *l, struct err *err)
@@ -98,7 +115,7 @@ static int attach_tc(struct packet *p, const struct packet_link *l, struct err *
 	if (r == -ENOENT)
 		r = link_make(path, l->ifindex, prog_fd, (enum bpf_attach_type)PACKET_TCX_INGRESS, 0);
 	if (r == -EINVAL || r == -EOPNOTSUPP)
-		r = attach_clsact(l, prog_fd);
+		r = attach_clsact(l, prog_fd, err);
 	return r < 0 ? err_set(err, r, "cannot attach to interface '%s' in TC: %s", l->name, strerror(-r)) : 0;
 }
 
@@ -158,11 +175,15 @@ static void detach_tc(const char *name)
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = PACKET_TC_HANDLE, .priority = PACKET_TC_PRIORITY);
 	char path[512];
 
-	if (pin_path(path, sizeof(path), PIN_TC, name, NULL) >= 0 && unlink(path) == 0)
+	if (pin_path(path, sizeof(path), PIN_TC, name, NULL) >= 0)
+		(void)unlink(path);
+	if (pin_path(path, sizeof(path), PIN_FILTER, name, NULL) < 0 || access(path, F_OK))
 		return;
+	/* With its interface it has gone by itself. */
 	hook.ifindex = (int)if_nametoindex(name);
 	if (hook.ifindex)
 		(void)bpf_tc_detach(&hook, &opts);
+	(void)unlink(path);
 }
 
 static const char *forwarding_hint(const char *name)
@@ -314,7 +335,12 @@ static bool is_wanted(const struct packet_opts *opts, const char *name)
 	return false;
 }
 
-/* Pins of interfaces that are not named any more. */
+static const char *interface_of(const char *pin, const char *prefix)
+{
+	return strncmp(pin, prefix, strlen(prefix)) ? NULL : pin + strlen(prefix);
+}
+
+/* Interfaces that are not named any more; NULL: all that have no more than a filter, which no pin holds. */
 static void let_go(const struct packet_opts *opts)
 {
 	DIR *dir = opendir(lb_pin_dir());
@@ -323,12 +349,22 @@ static void let_go(const struct packet_opts *opts)
 	if (!dir)
 		return;
 	while ((e = readdir(dir))) {
-		if (!strncmp(e->d_name, PIN_XDP, strlen(PIN_XDP)) && !is_wanted(opts, e->d_name + strlen(PIN_XDP)))
-			detach_xdp(e->d_name + strlen(PIN_XDP));
-		else if (!strncmp(e->d_name, PIN_TC, strlen(PIN_TC)) && !is_wanted(opts, e->d_name + strlen(PIN_TC)))
-			detach_tc(e->d_name + strlen(PIN_TC));
+		const char *xdp = interface_of(e->d_name, PIN_XDP), *tc = interface_of(e->d_name, PIN_TC);
+		const char *filter = interface_of(e->d_name, PIN_FILTER);
+
+		if (opts && xdp && !is_wanted(opts, xdp))
+			detach_xdp(xdp);
+		if (opts && tc && !is_wanted(opts, tc))
+			detach_tc(tc);
+		if (filter && !(opts && is_wanted(opts, filter)))
+			detach_tc(filter);
 	}
 	(void)closedir(dir);
+}
+
+void packet_unload(void)
+{
+	let_go(NULL);
 }
 
 int packet_attach_all(struct packet *p, const struct packet_opts *opts, struct err *err)
