@@ -70,15 +70,17 @@ static int figure(const struct pair_spec *spec, const struct pair_result *result
 
 	if (!(result->seconds > 0) || !result->all)
 		return -ENODATA;
+	*ret = (struct bench_sample){ .cpu_us = cpu_us };
 	switch (spec->load) {
 	case PAIR_PING_PONG:
-		*ret = (struct bench_sample){ result->seconds * 1e6 / (double)result->count, cpu_us };
+		ret->value = result->seconds * 1e6 / (double)result->count;
 		break;
 	case PAIR_STREAM:
-		*ret = (struct bench_sample){ (double)result->bytes / result->seconds / 1e6, cpu_us * 1e6 };
+		ret->value = (double)result->bytes / result->seconds / 1e6;
+		ret->cpu_us = cpu_us * 1e6;
 		break;
 	case PAIR_CONNECT:
-		*ret = (struct bench_sample){ (double)result->count / result->seconds, cpu_us };
+		ret->value = (double)result->count / result->seconds;
 		break;
 	}
 	return ret->value > 0 ? 0 : -ENODATA;

@@ -60,6 +60,7 @@ static void row_done(struct bench_row *row)
 	for (size_t w = 0; w < BENCH_WAYS_MAX; w++) {
 		free(row->ways_got[w].v);
 		free(row->ways_got[w].cpu_us);
+		free(row->ways_got[w].own);
 	}
 	free(row->skipped);
 }
@@ -175,10 +176,13 @@ static int keep_sample(struct bench_run *run, struct bench_row *row, size_t way,
 		got->v = calloc(run->opts->rounds, sizeof(double));
 	if (!got->cpu_us)
 		got->cpu_us = calloc(run->opts->rounds, sizeof(double));
-	if (!got->v || !got->cpu_us)
+	if (!got->own)
+		got->own = calloc(run->opts->rounds, sizeof(double));
+	if (!got->v || !got->cpu_us || !got->own)
 		return err_set(err, -ENOMEM, "out of memory");
 	got->v[got->n] = sample->value;
-	got->cpu_us[got->n++] = sample->cpu_us;
+	got->cpu_us[got->n] = sample->cpu_us;
+	got->own[got->n++] = sample->own;
 	return 0;
 }
 
@@ -273,7 +277,8 @@ static int rows_stats(struct bench_run *run, struct err *err)
 			typeof(run->rows[i].ways_got[w]) *got = &run->rows[i].ways_got[w];
 
 			if (got->n && (stats_of(got->v, got->n, &got->stats) < 0 ||
-				       stats_of(got->cpu_us, got->n, &got->cpu_stats) < 0))
+				       stats_of(got->cpu_us, got->n, &got->cpu_stats) < 0 ||
+				       stats_of(got->own, got->n, &got->own_stats) < 0))
 				return err_set(err, -ENOMEM, "out of memory");
 		}
 	return 0;

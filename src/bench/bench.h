@@ -31,6 +31,7 @@ struct bench_row;
 struct bench_sample {
 	double value;  /* in the group's unit */
 	double cpu_us; /* processor time for one unit of work (a trip, a MB, a connection); 0: not known */
+	double own;    /* how much of it, 0 to 1, was waggle's and of those that watch it; 0: not known */
 };
 
 struct bench_way {
@@ -76,9 +77,9 @@ struct bench_row {
 
 	/* What came of it. */
 	struct {
-		double *v, *cpu_us; /* in order of the rounds */
+		double *v, *cpu_us, *own; /* in order of the rounds */
 		size_t n;
-		struct stats stats, cpu_stats; /* if n */
+		struct stats stats, cpu_stats, own_stats; /* if n */
 	} ways_got[BENCH_WAYS_MAX];
 	uint64_t joined; /* pairs and single sockets that waggle joined during the samples of the subject */
 	char *skipped;	 /* why there is nothing, or not all */

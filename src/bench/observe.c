@@ -211,11 +211,19 @@ static int scene_up(struct bench_run *run, struct err *err)
 	return r;
 }
 
+static struct bench_sample sample_of(double rate, uint64_t answers, const struct cpu_lab *before,
+				     const struct cpu_lab *after)
+{
+	double all_us = (double)(after->all_us - before->all_us), own_us = (double)(after->own_us - before->own_us);
+
+	return (struct bench_sample){ rate, all_us / (double)answers, all_us > 0 ? own_us / all_us : 0 };
+}
+
 static int sample_http(struct bench_run *run, const struct bench_row *row, size_t way, struct bench_sample *ret,
 		       struct err *err)
 {
 	struct http_result result;
-	uint64_t before = 0, after = 0;
+	struct cpu_lab before, after;
 	int r = cpu_read_lab(run->lab, &before, err);
 
 	if (r >= 0)
@@ -224,7 +232,7 @@ static int sample_http(struct bench_run *run, const struct bench_row *row, size_
 		r = cpu_read_lab(run->lab, &after, err);
 	if (r < 0)
 		return r;
-	*ret = (struct bench_sample){ result.rate, (double)(after - before) / (double)result.wrk.requests };
+	*ret = sample_of(result.rate, result.wrk.requests, &before, &after);
 	return 0;
 }
 
@@ -242,7 +250,7 @@ static int sample_connections(struct bench_run *run, const struct bench_row *row
 		.server = end,
 	};
 	struct pair_result result;
-	uint64_t before = 0, after = 0;
+	struct cpu_lab before, after;
 	int r = cpu_read_lab(run->lab, &before, err);
 
 	if (r >= 0)
@@ -253,8 +261,7 @@ static int sample_connections(struct bench_run *run, const struct bench_row *row
 		return r;
 	if (!(result.seconds > 0) || !result.all)
 		return err_set(err, -ENODATA, "nothing arrived within %g s: give more by --seconds", spec.seconds);
-	*ret = (struct bench_sample){ (double)result.count / result.seconds,
-				      (double)(after - before) / (double)result.all };
+	*ret = sample_of((double)result.count / result.seconds, result.all, &before, &after);
 	return 0;
 }
 

@@ -24,6 +24,11 @@ static json_t *json_way(const struct bench_row *row, size_t way)
 					  json_numbers(row->ways_got[way].cpu_us, row->ways_got[way].n));
 		(void)json_object_set_new(way_json, "cpu_us_median", json_real(row->ways_got[way].cpu_stats.median));
 	}
+	if (row->ways_got[way].own_stats.max > 0) {
+		(void)json_object_set_new(way_json, "own_samples",
+					  json_numbers(row->ways_got[way].own, row->ways_got[way].n));
+		(void)json_object_set_new(way_json, "own_median", json_real(row->ways_got[way].own_stats.median));
+	}
 	return way_json;
 }
 

@@ -149,7 +149,7 @@ static int print_series(const struct bench_run *run, const struct bench_row *row
 	static const struct table_col cols[] = { { "WAY", false },	{ "", false },	    { "MEDIAN", true },
 						 { "RATIO", true },	{ "WITHIN", true }, { "BY", true },
 						 { "PUBLISHED", true }, { "CPU US", true }, { "CPU RATIO", true },
-						 { "WITHIN", true } };
+						 { "WITHIN", true },	{ "OWN", true } };
 	int digits = row->target == BENCH_CPU_AT_LEAST ? 3 : 2, r;
 	struct table t;
 
@@ -166,6 +166,10 @@ static int print_series(const struct bench_run *run, const struct bench_row *row
 		else
 			table_cell(&t, "-");
 		put_cpu(&t, row, w, digits);
+		if (row->ways_got[w].own_stats.max > 0)
+			table_cell(&t, "%.2f%%", 100 * row->ways_got[w].own_stats.median);
+		else
+			table_cell(&t, "-");
 	}
 	r = table_print(&t, stdout);
 	table_done(&t);
@@ -182,7 +186,8 @@ static int print_all_series(const struct bench_run *run)
 	print_machine(run);
 	printf("medians of %u rounds of %g s. Ratio: how many times as good as the first way; within: where the ratio of a\n"
 	       "round is, with the probability that stands beside; published: what others got; CPU us: %s\n"
-	       "processor time for an answer; CPU ratio: how many times less than the first way, and within.\n",
+	       "processor time for an answer; CPU ratio: how many times less than the first way, and within; own: how much\n"
+	       "of it was waggle's and of those that watch it.\n",
 	       run->rounds, run->opts->seconds, run->bench->series ? "the lab's" : "the whole machine's");
 	for (size_t i = 0; r >= 0 && i < run->n_rows; i++)
 		r = print_series(run, &run->rows[i]);

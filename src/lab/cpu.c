@@ -23,14 +23,21 @@ int cpu_read(struct cpu_time *ret, struct err *err)
 	return 0;
 }
 
-int cpu_read_lab(const struct lab *lab, uint64_t *ret_us, struct err *err)
+static int read_usage(const char *cgroup, const char *below, uint64_t *ret_us, struct err *err)
 {
 	_cleanup_fclose_ FILE *f = NULL;
-	char path[PATH_MAX + 16];
+	char path[PATH_MAX + 32];
 
-	(void)snprintf(path, sizeof(path), "%s/cpu.stat", lab->cgroup);
+	(void)snprintf(path, sizeof(path), "%s%s/cpu.stat", cgroup, below);
 	f = fopen(path, "re");
 	if (!f || fscanf(f, "usage_usec %" SCNu64, ret_us) != 1)
 		return err_set(err, -EIO, "cannot read processor time from '%s': %s", path, strerror(errno));
 	return 0;
+}
+
+int cpu_read_lab(const struct lab *lab, struct cpu_lab *ret, struct err *err)
+{
+	int r = read_usage(lab->cgroup, "", &ret->all_us, err);
+
+	return r < 0 ? r : read_usage(lab->cgroup, "/waggle", &ret->own_us, err);
 }

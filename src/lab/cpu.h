@@ -16,5 +16,10 @@ int cpu_read(struct cpu_time *ret, struct err *err);
 
 struct lab;
 
-/* Processor time of all that the lab runs: what is measured, and waggle with all that watches it. Not that of others. */
-int cpu_read_lab(const struct lab *lab, uint64_t *ret_us, struct err *err);
+/* Processor time of what the lab runs since it started. Not that of others. */
+struct cpu_lab {
+	uint64_t all_us; /* what is measured, waggle, and all that watches it */
+	uint64_t own_us; /* without what is measured */
+};
+
+int cpu_read_lab(const struct lab *lab, struct cpu_lab *ret, struct err *err);

@@ -14,7 +14,8 @@ watched() {
 	}
 	jq -e '[.rows[].name] == ["http", "connections"]
 		and all(.rows[]; .skipped == null and (.ways | keys) == ["polled", "unwatched", "watched"]
-		and all(.ways[]; (.samples | length) == 1 and .median > 0))
+		and all(.ways[]; (.samples | length) == 1 and .median > 0)
+		and .ways.watched.own_median > 0 and .ways.watched.own_median < 1)
 		and .rows[0].joined >= 100' "$WORK/bench.json" || {
 		cat "$WORK/bench.json" "$WORK/bench.err" >&2
 		return 1
