@@ -111,6 +111,8 @@ int fx_open(void **state);
 int fx_close(void **state);
 /* Empties every table: before each test. */
 void fx_reset(void);
+/* A socket that is given what TC sends by bpf_clone_redirect(), and what the kernel sends of its own. */
+int fx_tap(void);
 
 int fx_map(const char *name);
 struct lb_addr fx_addr(enum who who, int family);

@@ -3,9 +3,6 @@
 #include "packet_cookie.h"
 
 #include <arpa/inet.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
-#include <net/if.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -60,19 +57,6 @@ void cookie_run(const struct seg *in, enum pk_reason reason)
 	assert_int_equal(fx_reason(), reason);
 }
 
-/* What TC sends by bpf_clone_redirect() is seen at the other end of the link. */
-static int tap_open(void)
-{
-	struct sockaddr_ll at = { .sll_family = AF_PACKET,
-				  .sll_protocol = htons(ETH_P_ALL),
-				  .sll_ifindex = (int)if_nametoindex("pk1") };
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
-
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-	return fd;
-}
-
 /* Waits for this packet; the kernel's own are left aside. */
 static void tap_expect(int fd, const struct seg *seg)
 {
@@ -121,7 +105,7 @@ void cookie_meet(uint32_t cookie)
 			      .ack = ISN + 1,
 			      .window = 65160 };
 	enum fx_hook hook = fx.hook;
-	_cleanup_close_ int tap = tap_open();
+	_cleanup_close_ int tap = fx_tap();
 
 	if (hook == FX_XDP)
 		kept(&back, PK_TO_TC);

@@ -2,9 +2,12 @@
 /* The objects, their tables, and how a packet is run through them. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "packet.h"
@@ -529,4 +532,16 @@ int fx_main(const char *group, const struct fx_test *tests, size_t n)
 	r = _cmocka_run_group_tests(group, units, k, fx_open, fx_close);
 	print_message("%s: %zu packets compared\n", group, n_compared);
 	return r;
+}
+
+int fx_tap(void)
+{
+	struct sockaddr_ll at = { .sll_family = AF_PACKET,
+				  .sll_protocol = htons(ETH_P_ALL),
+				  .sll_ifindex = (int)if_nametoindex("pk1") };
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	return fd;
 }

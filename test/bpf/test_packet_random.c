@@ -5,8 +5,6 @@
  */
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
-#include <linux/if_packet.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -73,19 +71,6 @@ static void show(const char *what, const uint8_t *b, size_t n)
 	for (size_t i = 0; i < n && i < 256; i++)
 		print_error("%s%02x", i % 16 ? " " : "\n  ", b[i]);
 	print_error("\n");
-}
-
-/* What TC sends beside, the other end of the link is given; and much of the kernel's own. */
-static int tap_open(void)
-{
-	struct sockaddr_ll at = { .sll_family = AF_PACKET,
-				  .sll_protocol = htons(ETH_P_ALL),
-				  .sll_ifindex = (int)if_nametoindex("pk1") };
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
-
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-	return fd;
 }
 
 static bool tap_has(int fd)
@@ -174,7 +159,7 @@ static void run_random(int tunnels_family, uint64_t seed, enum ref_cookies cooki
 {
 	static struct world w;
 	uint64_t rounds = number_of("PACKET_ROUNDS", ROUNDS);
-	_cleanup_close_ int tap = tap_open();
+	_cleanup_close_ int tap = fx_tap();
 
 	memset(&w, 0, sizeof(w));
 	w.state = w.begun = number_of("PACKET_SEED", seed);

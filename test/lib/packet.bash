@@ -150,6 +150,20 @@ while True:
         s.sendmsg([data], [(0, 8, bytes(4) + info[8:12] + bytes(4))], 0, who)
 '
 
+# A server that speaks first, on port 2525. FAMILY.
+export BANNER='
+import socket, sys, threading
+v6 = sys.argv[1] == "6"
+def serve(c):
+    c.sendall(b"220 banner\r\n")
+    line = c.recv(4096)
+    c.sendall(b"you said " + line)
+    c.close()
+s = socket.create_server(("::" if v6 else "0.0.0.0", 2525), family=socket.AF_INET6 if v6 else socket.AF_INET)
+while True:
+    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+'
+
 export UDP_ASK='
 import os, socket, sys
 host, port, size, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

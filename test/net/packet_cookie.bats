@@ -49,20 +49,6 @@ for i in range(n):
         pass
 '
 
-# The server speaks first.
-export BANNER='
-import socket, sys, threading
-v6 = sys.argv[1] == "6"
-def serve(c):
-    c.sendall(b"220 banner\r\n")
-    line = c.recv(4096)
-    c.sendall(b"you said " + line)
-    c.close()
-s = socket.create_server(("::" if v6 else "0.0.0.0", 2525), family=socket.AF_INET6 if v6 else socket.AF_INET)
-while True:
-    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
-'
-
 # The banner is there before anything was said, and within less than a backend takes to ask again.
 export READ_BANNER='
 import socket, sys

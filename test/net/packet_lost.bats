@@ -8,20 +8,6 @@ load ../lib/packet
 export TEST_SECONDS=240
 export CONFIG=/run/work/waggle.yaml
 
-# The server speaks first.
-export BANNER='
-import socket, sys, threading
-v6 = sys.argv[1] == "6"
-def serve(c):
-    c.sendall(b"220 banner\r\n")
-    line = c.recv(4096)
-    c.sendall(b"you said " + line)
-    c.close()
-s = socket.create_server(("::" if v6 else "0.0.0.0", 2525), family=socket.AF_INET6 if v6 else socket.AF_INET)
-while True:
-    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
-'
-
 # counted REASON LEAST: what the hook has counted.
 counted() {
 	"$WAGGLE" status --json | jq -e --arg r "$1" --argjson n "$2" \
