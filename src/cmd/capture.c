@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <fcntl.h>
-#include <time.h>
 
 #include "abi/capture.h"
+#include "base/clock.h"
 #include "cmd/cmd.h"
 #include "ctl/capture.h"
 #include "ctl/client.h"
@@ -129,12 +129,8 @@ static char *capture_path(const struct capture_args *args, const char *filter)
 /* What is there is whole, however the capture has ended. */
 static int capture_finish(struct capture *c)
 {
-	struct timespec now;
-
 	if (c->file) {
-		(void)clock_gettime(CLOCK_REALTIME, &now);
-		pcapng_end(&c->shown.pcapng, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
-			   c->shown.n_lost);
+		pcapng_end(&c->shown.pcapng, clock_ns(CLOCK_REALTIME), c->shown.n_lost);
 		pcapng_done(&c->shown.pcapng);
 		if (fclose(c->file) && c->r >= 0)
 			c->r = err_set(&c->err, -errno, "cannot write '%s': %s", c->args->write, strerror(errno));

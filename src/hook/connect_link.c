@@ -23,6 +23,7 @@ static const char *const connect_progs[] = {
 	"cn_sendmsg4", "cn_sendmsg6", "cn_connect4", "cn_connect6",
 };
 #define CONNECT_KNOW 5 /* the first ones: what answers and counts */
+
 /* One attachment that was made or changed, to be undone if a later one fails. */
 struct connect_step {
 	int link;
